@@ -1,0 +1,28 @@
+"""penjing (盆景): grow a large model, shrink it, and prove that the small one is as good.
+
+The functions have the names and the words of the commands: `penjing.shrink("models/teacher", "reviews.csv", floor="2.0", out="models/small")`.
+"""
+
+from typing import Any
+
+__all__ = ["ModelDir", "Report", "Runtime", "compare", "distill", "evaluate", "finetune", "prune", "quantize", "shrink"]
+
+_CLASSES = {"ModelDir": "model_dir", "Report": "report", "Runtime": "runtime"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _CLASSES:
+        import importlib
+
+        return vars(importlib.import_module(f"penjing.core.{_CLASSES[name]}"))[name]
+    if name in __all__:
+        import functools
+
+        from penjing.stages._frame import call
+
+        return functools.partial(call, name)
+    raise AttributeError(f"module 'penjing' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,128 @@
+"""Tables converted once to Arrow files, which are mapped into memory: a table larger than memory opens at once.
+
+Beside the table's own columns each row carries its place in the source under the name ROW.
+"""
+
+import hashlib
+import mmap
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow
+
+from penjing.core.errors import DataError, OptionError
+from penjing.core.runtime import cache_folder
+
+ROW = "\0row"
+"""Hidden column, int64: the row's number in the source as a reader of that source counts; no file can name a column so."""
+READER_VERSION = 1  # raise it when a reader changes what it makes of a file
+_READS_BETWEEN_RELEASES = 4096  # a read maps about 64 KiB (Linux' fault-around), so about 256 MiB stay resident
+
+
+class Stored:
+    """A table that is mapped from the cache, or one small enough to be held.
+
+    table     its columns; string and binary values are read from disk when touched
+    sha256    of the source's content
+    """
+
+    def __init__(self, table: pyarrow.Table, sha256: str, memory: mmap.mmap | None = None):
+        self.table, self.sha256, self._memory, self._reads = table, sha256, memory, 0
+
+    @classmethod
+    def open(cls, path: Path) -> "Stored":
+        """Map a file of the cache; the values are read when touched."""
+        with path.open("rb") as file:
+            memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        table = pyarrow.ipc.open_file(pyarrow.py_buffer(memory)).read_all()
+        return cls(table, table.schema.metadata[b"sha256"].decode(), memory)
+
+    def touched(self) -> None:
+        """Count one random read; now and then the pages read so far are handed back."""
+        self._reads += 1
+        if self._reads % _READS_BETWEEN_RELEASES == 0:
+            self.release()
+
+    def release(self) -> None:
+        """Hand mapped pages back to the system, which keeps them cached as long as it likes; the table stays readable."""
+        if self._memory is not None and sys.platform != "win32":  # Windows has no madvise
+            self._memory.madvise(mmap.MADV_DONTNEED)
+
+
+def converted(source: Path, convert: Callable[[], Iterator[pyarrow.RecordBatch]]) -> Stored:
+    """The Arrow form of `source`, made by `convert` unless an earlier call has.
+
+    The key is path, size and time of change; files appear whole or not at all, so that several processes may convert at once.
+    Raises OptionError where the cache cannot be written, and whatever `convert` raises.
+    """
+    key = _key(source)
+    path = cache_file("tables", f"{key}.arrow")
+    if path.exists():
+        try:
+            return Stored.open(path)
+        except (pyarrow.ArrowInvalid, ValueError):  # cut short by a crash of the machine: make it again
+            pass
+    with source.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    write(path, lambda temporary: _write(temporary, convert(), sha256))
+    if _key(source) != key:
+        path.unlink(missing_ok=True)
+        raise DataError(f"{source}: the file changed while it was read", fix="run the command again when it is complete")
+    return Stored.open(path)
+
+
+def cache_file(kind: str, name: str) -> Path:
+    """Where the cache keeps `name`; its folder exists.
+
+    Raises OptionError where the folder cannot be made.
+    """
+    folder = cache_folder() / kind
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+    return folder / name
+
+
+def write(path: Path, fill: Callable[[Path], None]) -> None:
+    """Let `fill` write a temporary file beside `path`, then put it in its place at one stroke.
+
+    Raises OptionError where the folder cannot be written.
+    """
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".partial")
+    except OSError as error:
+        raise _unwritable(path.parent, error) from None
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        fill(temporary)
+        temporary.replace(path)
+    except OSError as error:
+        raise _unwritable(path.parent, error) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write(path: Path, batches: Iterator[pyarrow.RecordBatch], sha256: str) -> None:
+    first = next(batches)
+    with pyarrow.ipc.new_file(str(path), first.schema.with_metadata({"sha256": sha256})) as writer:
+        writer.write(first)
+        for batch in batches:
+            writer.write(batch)
+
+
+def _key(source: Path) -> str:
+    now = source.stat()
+    return hashlib.sha256(f"{READER_VERSION}\n{source.resolve()}\n{now.st_size}\n{now.st_mtime_ns}".encode()).hexdigest()[:40]
+
+
+def _unwritable(folder: Path, error: OSError) -> OptionError:
+    return OptionError(
+        f"the cache folder {folder} cannot be written ({error.strerror or error})",
+        wanted="a folder with room for the tables that are read",
+        fix="set the environment variable PENJING_CACHE to such a folder",
+    )

@@ -1,0 +1,36 @@
+"""Entries to tensors. Letters: N entries, T the longest of them in tokens."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from penjing.core.contracts import Batch
+
+ROW = "row"
+"""Key under which an encoded entry carries the number of its row."""
+
+
+def pad(encoded: Sequence[dict[str, Any]], tokenizer: Any, targets: Sequence[str] = ()) -> Batch:
+    """Texts of different length as one batch, padded on the tokenizer's side.
+
+    Targets are taken where every entry has them; serving gives none.
+    """
+    reserved = {ROW, *targets}
+    inputs = tokenizer.pad([{k: v for k, v in entry.items() if k not in reserved} for entry in encoded], return_tensors="pt")
+    return Batch(dict(inputs), _targets(encoded, targets), _rows(encoded))
+
+
+def stack(encoded: Sequence[dict[str, Any]], targets: Sequence[str] = ()) -> Batch:
+    """Tensors of equal shape as one batch: images of one size, windows of one length."""
+    reserved = {ROW, *targets}
+    names = [name for name in encoded[0] if name not in reserved]
+    return Batch({n: torch.stack([entry[n] for entry in encoded]) for n in names}, _targets(encoded, targets), _rows(encoded))
+
+
+def _targets(encoded: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, Any]:
+    return {n: torch.tensor([entry[n] for entry in encoded]) for n in names if all(n in entry for entry in encoded)}
+
+
+def _rows(encoded: Sequence[dict[str, Any]]) -> torch.Tensor:
+    return torch.tensor([entry[ROW] for entry in encoded], dtype=torch.int64)

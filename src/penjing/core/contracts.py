@@ -1,0 +1,180 @@
+"""The waist: what a task is, and the few shapes that stages, methods and engines hand to each other.
+
+Training, measuring, compressing, explaining and serving meet a model only through a Task, so a new task gets them all.
+
+Letters   N entries of a batch, B rows of a batch (B <= N: a long row may give several entries), C classes
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+if TYPE_CHECKING:
+    import torch
+    from sklearn.base import BaseEstimator
+
+Example = dict[str, Any]
+"""One row: plain values; media as `core.media.Media`, decoded when asked."""
+
+
+class Batch(NamedTuple):
+    """What a model sees at once.
+
+    inputs    exactly the keywords of model.forward, tensors (N, ...)
+    targets   what the loss needs: tensors or lists of dicts; empty when serving
+    rows      (N,) int64, which row each entry belongs to; the entries of one row stay together
+    """
+
+    inputs: dict[str, Any]
+    targets: dict[str, Any]
+    rows: "torch.Tensor"
+
+
+class RowLoss(NamedTuple):
+    """The loss of each row before any mean, so that accumulation, packing and ranks stay exact.
+
+    total     (B,) sum of the row's losses; differentiable
+    count     (B,) how many targets (labels, tokens) that sum is over
+    """
+
+    total: "torch.Tensor"
+    count: "torch.Tensor"
+
+    def mean(self) -> "torch.Tensor":
+        """() loss for each target."""
+        return self.total.sum() / self.count.sum().clamp(min=1)
+
+
+class Prediction(NamedTuple):
+    """One row's answer: `value` in the words of the data, `score` the model's confidence in [0, 1] where it has one."""
+
+    value: Any
+    score: float | None = None
+
+
+class Task(ABC):
+    """One way of asking a model: how rows become batches, what the loss is, how outputs become answers.
+
+    labels    the answers this model knows, in the order of its outputs; empty where answers are open
+    """
+
+    auto_model: ClassVar[Any]
+    """The Auto class of transformers that loads a model for this task."""
+    auto_processor: ClassVar[Any]
+    """The Auto class of transformers that loads its tokenizer or processor."""
+    media: ClassVar[str]
+    """"text", "image" or "sound": which families fit."""
+    columns: ClassVar[dict[str, type]]
+    """Columns of the data and the type of their values; `target_columns` may be absent when serving."""
+    target_columns: ClassVar[tuple[str, ...]] = ("label",)
+    primary: ClassVar[str]
+    """The metric that floors and comparisons speak of; higher is better."""
+    version: ClassVar[int] = 1
+    """Raised whenever a score changes its meaning."""
+    stages: ClassVar[tuple[str, ...]] = ("finetune", "distill", "prune", "quantize", "shrink", "evaluate", "compare", "predict")
+
+    def __init__(self, labels: Sequence[str] = ()):
+        self.labels = list(labels)
+
+    @classmethod
+    def input_columns(cls) -> dict[str, type]:
+        """The columns that must be there when serving."""
+        return {name: kind for name, kind in cls.columns.items() if name not in cls.target_columns}
+
+    @abstractmethod
+    def encode(self, example: Example, processor: Any) -> dict[str, Any] | list[dict[str, Any]]:
+        """One row as the model's entries; no label needed, so that serving makes the same call. A list for windows or pairs."""
+
+    @abstractmethod
+    def collate(self, encoded: Sequence[dict[str, Any]], processor: Any) -> Batch:
+        """Entries of equal or different length as one batch; each entry carries its row number as "row"."""
+
+    @abstractmethod
+    def loss(self, outputs: Any, batch: Batch) -> RowLoss:
+        """Loss of each row; logits arrive in their own dtype and are upcast here."""
+
+    @abstractmethod
+    def logits(self, outputs: Any, batch: Batch) -> "tuple[torch.Tensor, torch.Tensor]":
+        """(M, C) distributions and (M,) the row of each: what distillation, divergence and calibration compare."""
+
+    @abstractmethod
+    def decode(self, outputs: Any, batch: Batch) -> list[Prediction]:
+        """The answers of a batch, one for each of its B rows, in their order."""
+
+    @abstractmethod
+    def score(self, predictions: Sequence[Prediction], examples: Sequence[Example]) -> dict[str, float]:
+        """Metrics over aligned lists, in [0, 1] where the field does so; pure, so that a bootstrap can call it."""
+
+    @abstractmethod
+    def target(self, outputs: Any, batch: Batch, part: int | None = None) -> "torch.Tensor":
+        """(B,) the differentiable number that an explanation explains; `part` picks a token, box or region."""
+
+    def predict(self, model: Callable[..., Any], batch: Batch) -> list[Prediction]:
+        """Answers of a batch; generative tasks decode step by step here."""
+        return self.decode(model(**batch.inputs), batch)
+
+    def per_row(self, predictions: Sequence[Prediction], examples: Sequence[Example]) -> list[float] | None:
+        """The primary metric of each row where it is a mean over rows, else None; then floors are proven by bootstrap."""
+        return None
+
+    def length(self, encoded: dict[str, Any]) -> int:
+        """What an entry costs of the token budget."""
+        return 1
+
+    def learn_labels(self, examples: Sequence[Example]) -> list[str]:
+        """The labels that occur in `examples`, numbers in their order, words in theirs."""
+        found = {str(example[self.target_columns[0]]) for example in examples}
+        try:
+            return sorted(found, key=float)
+        except ValueError:
+            return sorted(found)
+
+    def facts(self, examples: Sequence[Example]) -> dict[str, Any]:
+        """What a new model must know of the data: image size, channels ...; the families say which they read."""
+        return {}
+
+    def baseline(self, rows: int) -> "BaseEstimator | None":
+        """The simplest thing that works on so many rows, unfitted: a scikit-learn pipeline from examples to labels."""
+        return None
+
+    def show(self, example: Example) -> dict[str, str]:
+        """A row as a reader of the report sees it: {"text": ...} or {"image": data URI}."""
+        return {"text": str({name: example[name] for name in self.input_columns()})}
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """Where the parts of a model are, by role; every entry is a path as in `model.get_submodule`.
+
+    embedding     token or patch embedding
+    blocks        the repeated blocks, in order
+    feed_forward  for each block, (the linears that widen, the linear that narrows)
+    channels      groups of channels that only change together: for convolutional networks
+    head          what is learnt anew for new labels
+    depth, width  names of the config entries that say how many blocks and how wide the feed-forward part is
+    """
+
+    embedding: str | None = None
+    blocks: tuple[str, ...] = ()
+    feed_forward: tuple[tuple[tuple[str, ...], str], ...] = ()
+    channels: tuple["ChannelGroup", ...] = ()
+    head: str | None = None
+    depth: str | None = None
+    width: str | None = None
+
+
+@dataclass(frozen=True)
+class ChannelGroup:
+    """Channels that are one and the same along a residual stream or between two layers.
+
+    setting   (config entry, index in its list) that holds their number
+    tensors   (name of a parameter or buffer, its dimension), every place where these channels are counted
+    scores    names of the tensors, channels first, whose size says how much a channel matters
+    repeat    for a dimension that holds each channel several times in a row (a flattened map): tensor name -> times
+    """
+
+    setting: tuple[str, int]
+    tensors: tuple[tuple[str, int], ...]
+    scores: tuple[str, ...]
+    repeat: dict[str, int] = field(default_factory=dict)

@@ -1,0 +1,272 @@
+"""Rows of data from tables, folders of images and scikit-learn's digits: opened without being loaded, and told apart by place.
+
+A table is converted once to an Arrow file and mapped into memory (core/arrow_cache.py); columns and rows are then chosen by views
+that copy nothing. Whatever cannot be used is an error that names file, row and column.
+"""
+
+import bisect
+import hashlib
+import operator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, overload
+
+import numpy
+import pyarrow
+
+from penjing.core import kinds, require
+from penjing.core.arrow_cache import ROW
+from penjing.core.contracts import Example
+from penjing.core.errors import DataError, nearest
+from penjing.core.media import Media
+from penjing.core.readers import digits, folder, table
+from penjing.core.readers.part import Part
+
+IMAGE = "image"
+"""A column of this name holds images, be it text; then it is a path relative to the table."""
+
+
+def read(source: str | Path, split: str | None = None) -> "Examples":
+    """Open data.
+
+    source    a .csv, .tsv, .jsonl or .parquet file (also .gz); a folder that holds one a split (train, validation, test), or images in a
+              folder a class (also train.zip ...); or "sklearn:digits"
+    split     one split of a folder, or another file in it by its name without suffix; None for all official splits
+    Raises DataError for a path that is not there, a folder without rows, and whatever a reader cannot read, with its row.
+    """
+    text, path = str(source), Path(source)
+    if text == digits.NAME and split is None:
+        return Examples(text, (digits.part(),), licence=digits.LICENCE)
+    if path.is_dir():
+        parts, notes = folder.parts(path, split)
+        name = path.resolve().name + (f" ({parts[0].split})" if split else "")
+        every_note = (*notes, *(note for part in parts for note in part.notes))
+        return Examples(name, tuple(parts), licence=folder.licence(path), notes=every_note)
+    if not path.exists():
+        raise _no_such(text, path)
+    if split is not None:
+        raise DataError(f"{path.name} is one file, it has no split {split!r}", fix="leave the split out, or name the folder")
+    if not table.suffix(path):
+        raise DataError(f"{path.name}: not a file of rows", wanted=f"{', '.join(table.SUFFIXES)}, also .gz, or a folder")
+    part = table.part(path, path.name)
+    return Examples(path.name, (part,), notes=part.notes)
+
+
+def _no_such(text: str, path: Path) -> DataError:
+    scheme, colon, _ = text.partition(":")
+    if colon and scheme == "hf":
+        return DataError(f"{text}: data are not fetched from the hub", fix="download its files and name their folder")
+    if colon and scheme == "sklearn":
+        return DataError(f"no data called {text!r}", wanted=digits.NAME)
+    there = path.parent
+    while not there.is_dir():
+        path, there = there, there.parent
+    known = [child.name for child in sorted(there.iterdir()) if child.is_dir() or table.suffix(child)]
+    close = nearest(path.name, known)
+    return DataError(f"no file or folder {text!r}", wanted=f"in {there.resolve()}: {close}" if close else None, fix="correct the path")
+
+
+class _Column(NamedTuple):
+    """A column of one part: its name in the view, in the table, and how a cell becomes a value; convert None for images."""
+
+    name: str
+    data: pyarrow.ChunkedArray
+    convert: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Examples(Sequence[Example]):
+    """Rows of one or several splits, as dicts; images are `Media`, decoded when asked.
+
+    name      the source as a report calls it
+    parts     the files behind it, in the order of their rows
+    licence   what the folder says of it, None where it says nothing
+    notes     what was passed over: files that are no split, blank rows
+    chosen    (rows,) which rows of the parts this view shows; None for all
+    renamed   name of a column in this view -> its name in the files
+    kinds     columns that `require` has checked -> the type of their values
+    """
+
+    name: str
+    parts: tuple[Part, ...]
+    licence: str | None = None
+    notes: tuple[str, ...] = ()
+    chosen: numpy.ndarray | None = None
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    kinds: Mapping[str, type] = field(default_factory=dict)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 of the sources' content, the same for every view; for several files, of their sorted names and hashes."""
+        if len(self.parts) == 1:
+            return self.parts[0].stored.sha256
+        seen = sorted(f"{part.name.split('/')[-1]}\n{part.stored.sha256}" for part in self.parts)
+        return hashlib.sha256("\n".join(seen).encode()).hexdigest()
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns, as the first file has them."""
+        return [column.name for column in self._columns[0]]
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if self.chosen is None else len(self.chosen)
+
+    @overload
+    def __getitem__(self, i: int) -> Example: ...
+    @overload
+    def __getitem__(self, i: slice) -> "Examples": ...
+    def __getitem__(self, i: int | slice) -> "Example | Examples":
+        if isinstance(i, slice):
+            return self.take(range(*i.indices(len(self))))
+        number, row = self._locate(i)
+        part = self.parts[number]
+        part.stored.touched()
+        example: Example = {}
+        for column in self._columns[number]:
+            value = column.data[row].as_py()
+            if value is None:
+                example[column.name] = None
+            else:
+                example[column.name] = part.media(value, part.place(row)) if column.convert is None else column.convert(value)
+        return example
+
+    def __iter__(self) -> Iterator[Example]:
+        return (self[i] for i in range(len(self)))
+
+    def take(self, indices: Sequence[int] | numpy.ndarray) -> "Examples":
+        """A view of these rows, in this order; nothing is copied.
+
+        Raises IndexError for a row that is not there.
+        """
+        rows = numpy.asarray(indices, dtype=numpy.int64).reshape(-1)
+        if len(rows) and not (-len(self) <= rows.min() and rows.max() < len(self)):
+            raise IndexError(f"rows {rows.min()} to {rows.max()} of {len(self)}")
+        rows = numpy.where(rows < 0, rows + len(self), rows)
+        return replace(self, chosen=rows if self.chosen is None else self.chosen[rows])
+
+    def column(self, name: str) -> list[Any]:
+        """The values of one column, without reading the others; images stay as stored, bytes or paths."""
+        values = self.arrow(name).to_pylist()
+        convert = next((kinds.KINDS[kind].convert for kind in (self.kinds.get(name),) if kind in (int, float)), None)
+        return [None if value is None else convert(value) for value in values] if convert else values
+
+    def arrow(self, name: str) -> pyarrow.ChunkedArray:
+        """One column as it is mapped into memory; numbers as text where `require` asked for text.
+
+        Raises DataError where a file lacks it or holds another type than the first.
+        """
+        chunks: list[pyarrow.Array] = []
+        for part, there in zip(self.parts, self._columns):
+            data = next((column.data for column in there if column.name == name), None)
+            if data is None:
+                raise require.missing(part.name, name, [column.name for column in there])
+            as_text = self.kinds.get(name) is str and not kinds.is_text(data.type)
+            chunks += (data.cast(pyarrow.string()) if as_text else data).chunks
+        types = sorted({str(chunk.type) for chunk in chunks})
+        if len(types) > 1:
+            raise DataError(f"{self.name}: column {name!r} holds {' and '.join(types)}", wanted="one type in all files")
+        whole = pyarrow.chunked_array(chunks)
+        return whole if self.chosen is None else whole.take(pyarrow.array(self.chosen))
+
+    def is_image(self, name: str) -> bool:
+        """Whether the values of a column are `Media`."""
+        return any(column.name == name and column.convert is None for part in self._columns for column in part)
+
+    def release(self) -> None:
+        """After reading a column from end to end: hand its pages back to the system; all rows stay readable."""
+        for part in self.parts:
+            part.stored.release()
+
+    def place(self, i: int) -> str:
+        """Where a reader finds row i: "reviews.csv, row 1043"; row 1 of a csv is its header."""
+        number, row = self._locate(i)
+        return self.parts[number].place(row)
+
+    def split_of(self, i: int) -> str | None:
+        """The split that row i comes from; None where the source has no splits."""
+        return self.parts[self._locate(i)[0]].split
+
+    def part_of_rows(self) -> numpy.ndarray:
+        """(rows,) int64 place in `parts` of every row."""
+        rows = numpy.arange(len(self)) if self.chosen is None else self.chosen
+        return numpy.searchsorted(self._ends, rows, side="right")
+
+    def rename(self, names: Mapping[str, str]) -> "Examples":
+        """A view whose columns are called otherwise: {"sentence": "text"}. A column that already has the new name is hidden.
+
+        Raises DataError for a column that is not there.
+        """
+        for old in names:
+            if old not in self.columns:
+                raise DataError(f"{self.name}: no column {old!r}", wanted=nearest(old, self.columns))
+        kept = {new: stored for new, stored in self.renamed.items() if new not in names}
+        hidden = [new for new in names.values() if new in self.columns and new not in names]
+        notes = tuple(f"{self.name}: its own column {new!r} is hidden by another that was renamed so" for new in hidden)
+        renamed = {**kept, **{new: self.renamed.get(old, old) for old, new in names.items()}}
+        kinds = {names.get(name, name): kind for name, kind in self.kinds.items() if name not in hidden}
+        return replace(self, renamed=renamed, kinds=kinds, notes=self.notes + notes)
+
+    def require(self, columns: Mapping[str, type], optional: Sequence[str] = ()) -> "Examples":
+        """The same rows, sure to hold these columns: str, int, float, list or Media, no value missing or empty.
+
+        Numbers become text where text is wanted, and text numbers where numbers are. All rows are looked at, once, batch by batch.
+        optional    columns that may be missing or have gaps, such as labels when serving
+        Raises DataError with file, column and the first row that will not do.
+        """
+        checked = replace(self, kinds={**self.kinds, **columns})
+        for number, part in enumerate(self.parts):
+            rows = self._rows_of(number)
+            there = {column.name: column.data for column in checked._columns[number]}
+            for name, kind in columns.items():
+                if name in there:
+                    require.check(part, name, there[name], kind, rows, name in optional)
+                elif name not in optional and rows.any():
+                    raise require.missing(part.name, name, list(there))
+        return checked
+
+    @cached_property
+    def _columns(self) -> tuple[list[_Column], ...]:
+        return tuple([*self._columns_of(part)] for part in self.parts)
+
+    def _columns_of(self, part: Part) -> Iterator[_Column]:
+        new_names = {stored: name for name, stored in self.renamed.items()}
+        for stored in part.stored.table.column_names:
+            if stored == ROW or (stored in self.renamed and stored not in new_names):
+                continue
+            name, data = new_names.get(stored, stored), part.stored.table[stored]
+            kind = self.kinds.get(name)
+            paths = kinds.is_text(data.type) and (name == IMAGE or kind is Media)
+            if paths or kinds.is_media(data.type):
+                yield _Column(name, data, None)
+            else:
+                yield _Column(name, data, kinds.KINDS[kind].convert if kind else _as_it_is)
+
+    @cached_property
+    def _ends(self) -> numpy.ndarray:
+        """(parts,) how many rows lie in the parts up to each."""
+        return numpy.cumsum([len(part.stored.table) for part in self.parts])
+
+    def _locate(self, i: int) -> tuple[int, int]:
+        """Part and row in it."""
+        i = operator.index(i)
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"row {i} of {len(self)}")
+        i = i % len(self)
+        whole = i if self.chosen is None else int(self.chosen[i])
+        number = bisect.bisect_right(self._ends, whole)
+        return number, whole - (int(self._ends[number - 1]) if number else 0)
+
+    def _rows_of(self, number: int) -> numpy.ndarray:
+        """(rows of the part,) bool, which of them this view shows."""
+        start, end = int(self._ends[number - 1]) if number else 0, int(self._ends[number])
+        if self.chosen is None:
+            return numpy.ones(end - start, bool)
+        shown = numpy.zeros(end - start, bool)
+        shown[self.chosen[(self.chosen >= start) & (self.chosen < end)] - start] = True
+        return shown
+
+
+def _as_it_is(value: Any) -> Any:
+    return value

@@ -1,0 +1,41 @@
+"""Look up a plug-in by name: the folder is the registry, and listing it imports nothing."""
+
+import ast
+import importlib
+import pkgutil
+from pathlib import Path
+from types import ModuleType
+
+from penjing.core.errors import OptionError, nearest
+
+
+def names(folder: str) -> list[str]:
+    """The plug-ins of `folder` ("tasks", "methods.prune"), as users write them: hyphens, sorted."""
+    return [module.name.replace("_", "-") for module in _modules(folder)]
+
+
+def find(folder: str, name: str) -> ModuleType:
+    """Import one plug-in.
+
+    Raises OptionError with the nearest names where there is none.
+    """
+    known = names(folder)
+    if name.replace("_", "-") not in known:
+        kind = folder.split(".")[-1]
+        raise OptionError(f"no {kind} called {name!r}", wanted=nearest(name, known))
+    return importlib.import_module(f"penjing.{folder}.{name.replace('-', '_')}")
+
+
+def summary(folder: str, name: str) -> str:
+    """First line of a plug-in's docstring, read without importing it."""
+    path = _folder(folder) / f"{name.replace('-', '_')}.py"
+    return (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").split("\n")[0]
+
+
+def _folder(folder: str) -> Path:
+    return Path(__file__).parents[1].joinpath(*folder.split("."))
+
+
+def _modules(folder: str) -> list[pkgutil.ModuleInfo]:
+    found = pkgutil.iter_modules([str(_folder(folder))])
+    return sorted((m for m in found if not m.ispkg and not m.name.startswith("_")), key=lambda m: m.name)

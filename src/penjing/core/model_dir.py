@@ -1,0 +1,168 @@
+"""The one noun: a model directory, an ordinary Hugging Face directory plus `penjing.json` and a card.
+
+    config.json, tokenizer or processor files    as transformers writes them
+    model.safetensors (or shards)                weights for torch, or
+    model.onnx                                   the artefact of another engine, in their place
+    penjing.json                                 task, labels, engine, hash of the weights, roles of rows, lineage
+    README.md, report.json, report.html          the card, for the hub, for programs and for people
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from penjing.core.errors import ModelError, OptionError, nearest
+
+META = "penjing.json"
+REPORTS = (META, "README.md", "report.json", "report.html")
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class ModelDir:
+    """A model on disk. `meta` is penjing.json, empty for a directory that penjing did not write."""
+
+    path: Path
+    meta: dict[str, Any]
+
+    @classmethod
+    def open(cls, source: str | Path) -> "ModelDir":
+        """Open a directory and check its weights against the recorded hash.
+
+        Raises ModelError for a path that is no model directory, a pickle, missing or changed weights.
+        """
+        path = Path(source)
+        _require_directory(path)
+        try:
+            meta = json.loads((path / META).read_text("utf-8")) if (path / META).exists() else {}
+            json.loads((path / "config.json").read_text("utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise ModelError(f"{path}: config.json or {META} is damaged: {error}", fix="copy the directory again") from error
+        if meta.get("schema", SCHEMA) > SCHEMA:
+            raise ModelError(f"{path}: written by a later penjing (schema {meta['schema']})", fix="pip install --upgrade penjing")
+        base = cls(path, meta)
+        recorded = meta.get("weights", {}).get("sha256")
+        if not base.weight_files():
+            pickles = sorted(p.name for p in path.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".ckpt", ".pkl"))
+            if pickles:
+                raise ModelError(
+                    f"{path}: {pickles[0]} is a pickle, which can run code when it is opened",
+                    wanted="model.safetensors",
+                    fix="convert it where you trust it: model.save_pretrained(folder) of transformers writes safetensors",
+                )
+            raise ModelError(f"{path}: no weights", wanted="model.safetensors or model.onnx", fix="copy the directory again")
+        if recorded and base.sha256() != recorded:
+            raise ModelError(
+                f"{path}: the weights are not those that {META} records",
+                wanted=f"sha256 {recorded[:12]}, found {base.sha256()[:12]}",
+                fix=f"copy the directory again, or delete {META} to use the changed weights as a new model",
+            )
+        return base
+
+    @property
+    def task(self) -> str | None:
+        """Name of the task, from penjing.json, else from the architecture that the config names."""
+        return self.meta.get("task") or _TASK_OF.get(str((self.config.get("architectures") or [""])[0]).split("For")[-1])
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """config.json as it stands."""
+        return json.loads((self.path / "config.json").read_text("utf-8"))
+
+    @property
+    def labels(self) -> list[str] | None:
+        """The labels this model was trained on; None where its config only has placeholders."""
+        if "labels" in self.meta:
+            return list(self.meta["labels"])
+        named = self.config.get("id2label") or {}
+        labels = [named[i] for i in sorted(named, key=int)]
+        return None if all(label == f"LABEL_{i}" for i, label in enumerate(labels)) else labels
+
+    @property
+    def engine(self) -> str:
+        """What runs it: "torch" or "onnxruntime"."""
+        return self.meta.get("engine", "torch")
+
+    @property
+    def lineage(self) -> list[dict[str, Any]]:
+        """The stages that led here, oldest first."""
+        return list(self.meta.get("lineage", []))
+
+    def weight_files(self) -> list[Path]:
+        """The files that hold the weights, sorted."""
+        return sorted(p for p in self.path.iterdir() if p.suffix in (".safetensors", ".onnx"))
+
+    def sha256(self) -> str:
+        """Hash of the weights: of every weight file's name and content."""
+        whole = hashlib.sha256()
+        for path in self.weight_files():
+            with path.open("rb") as file:
+                whole.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+        return whole.hexdigest()
+
+    def bytes(self) -> int:
+        """Size of what the engine opens: weights, config, tokenizer, code; not the card and the reports."""
+        return sum(p.stat().st_size for p in self.path.rglob("*") if p.is_file() and p.name not in REPORTS and "__pycache__" not in p.parts)
+
+    def describe(self) -> dict[str, Any]:
+        """What a report says of a model: where it is and exactly which one it is."""
+        return {"path": str(self.path), "sha256": self.sha256(), "engine": self.engine, "bytes": self.bytes()}
+
+    def record(self, **facts: Any) -> "ModelDir":
+        """Write facts into penjing.json, with the hash of the weights as they are; other entries stay."""
+        meta = {"schema": SCHEMA, **self.meta, **facts, "weights": {"sha256": self.sha256()}}
+        (self.path / META).write_text(json.dumps(meta, ensure_ascii=False, indent=1, default=str), "utf-8")
+        return ModelDir(self.path, meta)
+
+
+_TASK_OF = {"SequenceClassification": "text-classification", "ImageClassification": "image-classification"}
+
+
+def _require_directory(path: Path) -> None:
+    if not path.exists():
+        siblings = [p.name for p in path.parent.iterdir() if (p / "config.json").exists()] if path.parent.is_dir() else []
+        raise ModelError(
+            f"{path} does not exist",
+            wanted=nearest(path.name, siblings) if siblings else "a model directory, or new:<size>",
+            fix="penjing families lists the sizes",
+        )
+    if not (path / "config.json").exists():
+        raise ModelError(f"{path} is not a model directory: it has no config.json", wanted="a directory that save_pretrained wrote")
+
+
+@contextmanager
+def staged(out: Path, overwrite: bool) -> Iterator[Path]:
+    """A folder beside `out` to work in; it becomes `out` by one rename when the body ends, and vanishes when the body fails.
+
+    An output that is there stays whole until the new one is complete.
+
+    Raises OptionError when `out` exists and `overwrite` is false.
+    """
+    check_free(out, overwrite)
+    partial, old = (out.with_name(f".{out.name}.{word}") for word in ("partial", "old"))
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if out.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            out.rename(old)
+        partial.rename(out)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def check_free(out: Path, overwrite: bool) -> None:
+    """Raise OptionError unless `out` may be written."""
+    if out.exists() and not overwrite:
+        raise OptionError(f"{out} exists", wanted="a new name", fix="choose another --out, or pass --overwrite")
+    if out.exists() and not out.is_dir():
+        raise OptionError(f"{out} is a file", wanted="a directory", fix="choose another --out")
+    if out.exists() and not (out / "config.json").exists() and any(out.iterdir()):
+        raise OptionError(f"{out} is not a model directory, so it will not be replaced", fix="choose another --out")

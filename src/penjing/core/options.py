@@ -1,0 +1,186 @@
+"""Options as frozen dataclasses: one description from which flags, Python keywords and recipe entries follow.
+
+A field is `name: Annotated[type, "what it is, with unit", Between(low, high)] = default`. Its type is one of int, float, bool, str, Path,
+Literal[...], list of those, Duration, Bytes, Points, or any of them `| None`. A field whose default is itself a frozen dataclass is
+flattened: all flags of a command live in one namespace.
+"""
+
+import dataclasses
+import math
+import re
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, NewType, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from penjing.core.errors import OptionError, nearest
+
+Duration = NewType("Duration", float)
+"""Seconds; written 90, 90s, 30m, 2h."""
+Bytes = NewType("Bytes", int)
+"""Bytes; written 1000, 10kB, 10MB, 2GiB."""
+Floor = NewType("Floor", str)
+"""How much quality may be lost: points of the primary metric (1.0) or a share of the parent's (3%)."""
+
+O = TypeVar("O")
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+
+
+class Between(NamedTuple):
+    """The values a number may take, ends included."""
+
+    low: float
+    high: float = math.inf
+
+    def __str__(self) -> str:
+        return f"at least {self.low:g}" if self.high == math.inf else f"{self.low:g} to {self.high:g}"
+
+
+class Flag(NamedTuple):
+    """One option as users meet it; `path` leads to the nested dataclass that holds it."""
+
+    name: str
+    kind: Any
+    about: str
+    default: Any
+    bounds: Between | None
+    path: tuple[str, ...]
+
+    @property
+    def choices(self) -> tuple[Any, ...]:
+        """The values of a Literal; empty for open types."""
+        return get_args(self.kind) if get_origin(self.kind) is Literal else ()
+
+
+def flags(options: type, path: tuple[str, ...] = ()) -> Iterator[Flag]:
+    """Every flag of an Options class, nested ones included, in the order they are written."""
+    hints = get_type_hints(options, include_extras=True)
+    for field in dataclasses.fields(options):
+        hint = hints[field.name]
+        if dataclasses.is_dataclass(field.default):
+            yield from flags(type(field.default), (*path, field.name))
+        elif get_origin(hint) is Annotated:
+            kind, about, *rest = get_args(hint)
+            yield Flag(field.name, _plain(kind), about, field.default, rest[0] if rest else None, path)
+
+
+def build(options: type[O], words: dict[str, Any], settings: type | None = None) -> O:
+    """An Options instance from words as a user gave them, text or typed.
+
+    settings   the Options of the chosen method; an instance of it becomes the field `settings`
+
+    Raises OptionError for an unknown word, a value of the wrong type or out of its bounds.
+    """
+    of_method = list(flags(settings, ("settings",))) if settings else []
+    known = {flag.name: flag for flag in [*flags(options), *of_method]}
+    for name in words:
+        if name not in known:
+            raise OptionError(f"no option {_spell(name)}", wanted=nearest(_spell(name), map(_spell, known)))
+    values = {name: parse(known[name], value) for name, value in words.items()}
+    parts = {"settings": _assemble(settings, ("settings",), known, values, {})} if settings else {}
+    return _assemble(options, (), known, values, parts)
+
+
+def _assemble(options: type[O], path: tuple[str, ...], known: dict[str, Flag], values: dict[str, Any], parts: dict[str, Any]) -> O:
+    mine = {name: value for name, value in values.items() if known[name].path == path}
+    nested = {
+        field.name: _assemble(type(field.default), (*path, field.name), known, values, {})
+        for field in dataclasses.fields(options)  # type: ignore[arg-type]
+        if dataclasses.is_dataclass(field.default)
+    }
+    return options(**{**nested, **mine, **parts})
+
+
+def parse(flag: Flag, value: Any) -> Any:
+    """A value in the flag's type and bounds.
+
+    Raises OptionError naming the flag, the value and what was wanted.
+    """
+    if value is None or (isinstance(value, str) and value == "none" and flag.default is None):
+        return None
+    try:
+        parsed = _convert(flag.kind, value)
+    except (ValueError, TypeError, KeyError):
+        wanted = nearest(str(value), map(str, flag.choices)) if flag.choices else _words(flag.kind)
+        raise OptionError(f"{_spell(flag.name)} cannot be {value!r}", wanted=wanted) from None
+    if flag.bounds and not all(flag.bounds.low <= v <= flag.bounds.high for v in (parsed if isinstance(parsed, list) else [parsed])):
+        raise OptionError(f"{_spell(flag.name)} cannot be {value!r}", wanted=str(flag.bounds))
+    return parsed
+
+
+def _convert(kind: Any, value: Any) -> Any:
+    if get_origin(kind) is list:
+        items = value.split(",") if isinstance(value, str) else value
+        return [_convert(get_args(kind)[0], item.strip() if isinstance(item, str) else item) for item in items]
+    if get_origin(kind) is Literal:
+        return {str(choice): choice for choice in get_args(kind)}[str(value)]
+    return _CONVERT[kind](value)
+
+
+def _bool(value: Any) -> bool:
+    return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[str(value).lower()]
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or float(value) != int(float(value)):
+        raise ValueError
+    return int(float(value))
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or math.isnan(number := float(value)):
+        raise ValueError
+    return number
+
+
+def _with_unit(units: dict[str, int]) -> Callable[[Any], float]:
+    def convert(value: Any) -> float:
+        number, unit = re.fullmatch(r"([\d.]+)\s*([a-zA-Z]*)", str(value).strip()).groups()  # type: ignore[union-attr]
+        return float(number) * units[unit.lower()]
+
+    def guarded(value: Any) -> float:
+        try:
+            return convert(value)
+        except AttributeError:
+            raise ValueError from None
+
+    return guarded
+
+
+def _floor(value: Any) -> str:
+    text = str(value).strip()
+    if not 0 < float(text.removesuffix("%")) < 100:
+        raise ValueError
+    return text
+
+
+_CONVERT: dict[Any, Callable[[Any], Any]] = {
+    int: _whole,
+    float: _number,
+    bool: _bool,
+    str: str,
+    Path: Path,
+    Duration: _with_unit(_SECONDS),
+    Bytes: lambda value: int(_with_unit(_BYTES)(value)),
+    Floor: _floor,
+}
+
+
+def _words(kind: Any) -> str:
+    if get_origin(kind) is list:
+        return f"a list of {_words(get_args(kind)[0])}, parted by commas"
+    named = {int: "a whole number", float: "a number", bool: "true or false", Duration: "a time such as 90s, 30m or 2h",
+             Bytes: "a size such as 500kB or 10MB", Floor: "points such as 1.0 or a share such as 3%"}  # fmt: skip
+    return named.get(kind, "text")
+
+
+def _plain(kind: Any) -> Any:
+    """The type without `| None`."""
+    if get_origin(kind) in (Union, types.UnionType):
+        return next(part for part in get_args(kind) if part is not type(None))
+    return kind
+
+
+def _spell(name: str) -> str:
+    return "--" + name.replace("_", "-")

@@ -1,0 +1,100 @@
+"""Which files of a folder are its rows: one table or class-folder tree a split, or the only one there is."""
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from penjing.core.errors import DataError, nearest
+from penjing.core.readers import images, table
+from penjing.core.readers.part import Part
+
+SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation", "test": "test"}
+"""Names of files and folders that are official splits."""
+_ORDER = ("train", "validation", "test")
+Found = tuple[list[Part], list[str]]
+"""The parts and the notes of what was passed over."""
+
+
+def parts(folder: Path, wanted: str | None) -> Found:
+    """The parts of a folder: official splits, else one tree of class folders, else its only table.
+
+    wanted    one split, or any other name of a file or folder in it; None for all official splits
+    Raises DataError where there is nothing to read, more than one file for a split, or no split called `wanted`.
+    """
+    name = folder.resolve().name
+    children = sorted(child for child in folder.iterdir() if not child.name.startswith("."))
+    tables = [child for child in children if table.suffix(child)]
+    trees = [child for child in children if child.is_dir() or child.suffix.lower() == ".zip"]
+    if _official(tables):
+        return _splits(name, tables, wanted, table.part)
+    pictures = [tree for tree in trees if images.holds_images(tree)] if trees else []
+    if _official(pictures):
+        return _splits(name, pictures, wanted, images.part)
+    if wanted is not None and any(_stem(child) == wanted for child in tables):
+        return _splits(name, tables, wanted, table.part)
+    if wanted is not None:
+        raise _no_split(name, wanted, tables + pictures)
+    if any(picture.is_dir() for picture in pictures):
+        return [images.part(folder, name)], [f"{name}/{child.name} is not read: it lies beside class folders" for child in tables]
+    if len(tables) == 1:
+        return [table.part(tables[0], f"{name}/{tables[0].name}")], []
+    raise _nothing(name, children, tables)
+
+
+def _splits(name: str, children: list[Path], wanted: str | None, read: Callable[[Path, str, str], Part]) -> Found:
+    chosen: dict[str, Path] = {}
+    passed = []
+    goal = SPLITS.get(wanted, wanted) if wanted else None
+    for child in children:
+        stem = _stem(child)
+        split = SPLITS.get(stem, stem)
+        if split != goal if goal else stem not in SPLITS:
+            passed.append(child)
+        elif split in chosen:
+            raise DataError(
+                f"{name}: both {chosen[split].name} and {child.name} are the {split} split", fix="take one of them out of the folder"
+            )
+        else:
+            chosen[split] = child
+    if not chosen:
+        raise _no_split(name, str(wanted), children)
+    notes = [f"{name}/{child.name} is not read; ask for it by its name, {_stem(child)!r}" for child in passed if not goal]
+    order = sorted(chosen, key=lambda split: _ORDER.index(split) if split in _ORDER else len(_ORDER))
+    return [read(chosen[split], f"{name}/{chosen[split].name}", split) for split in order], notes
+
+
+def _stem(path: Path) -> str:
+    return path.name if path.is_dir() else table.stem(path)
+
+
+def _official(children: Iterable[Path]) -> bool:
+    return any(_stem(child) in SPLITS for child in children)
+
+
+def _no_split(name: str, wanted: str, children: list[Path]) -> DataError:
+    there = nearest(wanted, [_stem(child) for child in children])
+    return DataError(f"{name}: no split called {wanted!r}", wanted=there or None, fix=None if there else "leave the split out")
+
+
+def _nothing(name: str, children: list[Path], tables: list[Path]) -> DataError:
+    if tables:
+        return DataError(
+            f"{name}: {len(tables)} tables, none of them named as a split", wanted="train, validation and test, or one table",
+            fix=f"name one of them: {nearest(tables[0].name, [child.name for child in tables])}",
+        )  # fmt: skip
+    there = ", ".join(child.name for child in children[:6]) or "nothing"
+    return DataError(
+        f"{name}: nothing to read in this folder; it holds {there}" + (" ..." if len(children) > 6 else ""),
+        wanted=f"tables ({', '.join(table.SUFFIXES)}, also .gz) or one folder of images a class",
+    )
+
+
+def licence(folder: Path) -> str | None:
+    """The text of a LICENSE file, else the `license:` at the top of a README; None where the folder has neither."""
+    for path in sorted(folder.iterdir()):
+        if re.fullmatch(r"(licen[sc]e|copying)(\.(txt|md))?", path.name.lower()) and path.is_file():
+            return path.read_text("utf-8", errors="replace").strip()
+    readme = folder / "README.md"
+    top = re.match(r"---\n(.*?)\n---", readme.read_text("utf-8", errors="replace"), re.DOTALL) if readme.is_file() else None
+    entry = re.search(r"^license:[ \t]*(?:\n[ \t]*-[ \t]*)?(.+)$", top[1], re.MULTILINE) if top else None
+    return entry[1].strip().strip("'\"") if entry else None

@@ -1,0 +1,102 @@
+"""Files with one JSON object a line. Types are kept; a column that some lines lack is empty there.
+
+The standard library parses: Arrow's own JSON reader turns text that looks like a date into a date.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+
+from penjing.core.arrow_cache import ROW
+from penjing.core.errors import DataError
+from penjing.core.readers.source_file import BOM, explain_bytes, unpacked
+
+_BATCH_ROWS, _BATCH_BYTES = 8192, 8 << 20
+Rows = dict[int, dict[str, Any]]
+"""Parsed lines by their number, from 1."""
+
+
+def batches(path: Path, name: str) -> Iterator[pyarrow.RecordBatch]:
+    """The rows, in two passes: the first finds the type of every column, the second builds them.
+
+    Raises DataError with the line where it is not a JSON object, or holds a value of another type than the lines above.
+    """
+    schema = pyarrow.schema([])
+    for rows in _parsed(path, name):
+        schema = _extended(schema, rows, name)
+    if not schema.names:
+        raise DataError(f"{name}: no rows", wanted="one JSON object a line")
+    for rows in _parsed(path, name):
+        numbers = pyarrow.array(list(rows), pyarrow.int64())
+        try:
+            batch = pyarrow.RecordBatch.from_pylist(list(rows.values()), schema)
+        except (pyarrow.ArrowException, OverflowError, UnicodeEncodeError):
+            raise _misfit(rows, schema, name) from None
+        yield pyarrow.RecordBatch.from_arrays([*batch.columns, numbers], [*schema.names, ROW])
+
+
+def _parsed(path: Path, name: str) -> Iterator[Rows]:
+    rows: Rows = {}
+    num_bytes = 0
+    with unpacked(path, name) as file:
+        for number, line in enumerate(file, 1):
+            content = line.removeprefix(BOM).strip() if number == 1 else line.strip()
+            if content:
+                rows[number] = _object(content, path, name, number)
+                num_bytes += len(content)
+            if len(rows) == _BATCH_ROWS or num_bytes > _BATCH_BYTES:
+                yield rows
+                rows, num_bytes = {}, 0
+    if rows:
+        yield rows
+
+
+def _object(content: bytes, path: Path, name: str, number: int) -> dict[str, Any]:
+    try:
+        value = json.loads(content.decode())
+    except UnicodeDecodeError as error:
+        raise explain_bytes(path, name, "line") or DataError(f"{name}, line {number}: {error}") from None
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise _no_object(name, number, f"not JSON ({error})") from None
+    if not isinstance(value, dict) or not value:
+        raise _no_object(name, number, f"{content[:40].decode(errors='replace')!r} is not an object with values")
+    return value
+
+
+def _no_object(name: str, number: int, problem: str) -> DataError:
+    return DataError(
+        f"{name}, line {number}: {problem}",
+        wanted='one object a line, such as {"text": "good", "label": "positive"}',
+        fix="correct the line; a file that holds one long list becomes lines by: jq -c '.[]' list.json > lines.jsonl",
+    )
+
+
+def _extended(schema: pyarrow.Schema, rows: Rows, name: str) -> pyarrow.Schema:
+    """The schema that also fits `rows`."""
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    try:
+        found = pyarrow.schema({column: pyarrow.infer_type([row.get(column) for row in rows.values()]) for column in columns})
+        return pyarrow.unify_schemas([schema, found], promote_options="permissive")
+    except (pyarrow.ArrowException, OverflowError):
+        raise _misfit(rows, schema, name) from None
+
+
+def _misfit(rows: Rows, schema: pyarrow.Schema, name: str) -> DataError:
+    """The first value that does not fit the lines above."""
+    for number, row in rows.items():
+        for column, value in row.items():
+            try:
+                found = pyarrow.schema({column: pyarrow.infer_type([value])})
+                schema = pyarrow.unify_schemas([schema, found], promote_options="permissive")
+                pyarrow.array([value], schema.field(column).type)
+            except (pyarrow.ArrowException, OverflowError, UnicodeEncodeError) as error:
+                above = schema.field(column).type if column in schema.names else "no value"
+                return DataError(
+                    f"{name}, line {number}: {column} {str(value)[:40]!a} cannot be stored ({error})",
+                    wanted=f"one type a column; the lines above hold {above}",
+                    fix="correct the line, or write this column as text in every line",
+                )
+    return DataError(f"{name}, line {next(iter(rows))} and below: values of mixed types in one column", wanted="one type a column")

@@ -1,0 +1,86 @@
+"""Where and how a command runs: device, threads, seed, noise. The only reader of the environment."""
+
+import importlib.metadata
+import os
+import platform
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from penjing.core.errors import OptionError
+
+PACKAGES = ("torch", "transformers", "numpy", "scikit-learn", "pyarrow", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What a stage may use and how much it may say.
+
+    device      "cpu" or "cuda"
+    threads     how many threads torch uses; 0 lets the training loop choose by a short probe
+    seed        every random draw of a run follows from it
+    quiet       no progress
+    trust_code  run code that a model directory carries and that is not penjing's own
+    """
+
+    device: str = "cpu"
+    threads: int = 0
+    seed: int = 0
+    quiet: bool = False
+    trust_code: bool = False
+
+    def __post_init__(self) -> None:
+        if self.threads < 0 or self.threads > 4096:
+            raise OptionError(f"--threads cannot be {self.threads}", wanted="0 (choose by a probe) to 4096")
+        if not 0 <= self.seed < 2**32:
+            raise OptionError(f"--seed cannot be {self.seed}", wanted="0 to 4294967295")
+        if self.device not in ("cpu", "cuda"):
+            raise OptionError(f"--device cannot be {self.device!r}", wanted="'cpu' or 'cuda'")
+
+
+def cores() -> int:
+    """The processors that this process may use, which on a shared machine are fewer than it has."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def cache_folder() -> Path:
+    """Where converted tables and ledgers live: $PENJING_CACHE, else penjing in the user's cache folder."""
+    if folder := os.environ.get("PENJING_CACHE"):
+        return Path(folder)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "penjing"
+
+
+def colour() -> bool:
+    """Whether the terminal wants colour (https://no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, penjing and the libraries whose change can change a result."""
+    found = {"python": platform.python_version()}
+    for name in ("penjing", *PACKAGES):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def processor() -> dict[str, Any]:
+    """The processor as its owner would name it, its cores, and the instruction sets that matter for small numbers."""
+    name, instructions = platform.processor() or platform.machine(), []
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = dict(line.split(":", 1) for line in cpuinfo.read_text().splitlines() if ":" in line)
+        fields = {key.strip(): value.strip() for key, value in lines.items()}
+        name = fields.get("model name", name)
+        wanted = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimd", "asimddp", "bf16", "i8mm")
+        present = set(fields.get("flags", fields.get("Features", "")).split())
+        instructions = [flag for flag in wanted if flag in present]
+    return {"processor": name, "cores": cores(), "instructions": instructions}
+
+
+def environment() -> dict[str, Any]:
+    """What a card says of the machine and the versions."""
+    return {**processor(), "system": platform.platform(terse=True), "versions": versions()}

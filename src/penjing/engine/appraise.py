@@ -1,0 +1,90 @@
+"""What a directory on disk is worth, alone or beside its parent: quality, answers flipped, bytes, milliseconds.
+
+Every stage ends here, so that every card is measured in one way.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from penjing.core.contracts import Prediction, Task
+from penjing.core.examples import Examples
+from penjing.core.model_dir import ModelDir
+from penjing.core.progress import say
+from penjing.core.report import Measure, Report
+from penjing.core.runtime import Runtime
+from penjing.engine import latency
+from penjing.engine.backends import open_backend
+from penjing.engine.batches import Encoded
+from penjing.engine.load import load_processor, task_name
+from penjing.engine.measure import answer, confusion, differing, quality
+from penjing.engine.verdict import floor_share, proof_facts, verdict
+from penjing.maths.flips import discordant, flips
+
+TIMED_ROWS = 20  # rows that latency is measured on, one at a time
+
+
+def appraise(
+    stage: str, child: ModelDir, task: Task, rows: Examples, role: str, runtime: Runtime,
+    parent: ModelDir | None = None, floor: str | None = None, threads: int = 1,
+) -> Report:  # fmt: skip
+    """Measure `child`, and its parent in the same way, on the same rows, in turn where time is measured.
+
+    role      which rows these are ("tune", "proof", "all"), for the card
+    floor     how much the child may lose, for a verdict on these rows
+    threads   that latency is measured at
+    """
+    say(f"measuring on {len(rows):,} {role} rows", runtime.quiet)
+    bases = [child] if parent is None else [parent, child]
+    answers = [predict(base, task, rows, runtime) for base in bases]
+    measures: list[dict[str, Measure]] = [
+        {**quality(task, said, rows, runtime.seed), "bytes": Measure(base.bytes(), "bytes", better="lower")} for base, said in zip(bases, answers)
+    ]
+    times, speed = compare_latency(bases, task, rows, runtime, threads)
+    measures = [{**m, **t} for m, t in zip(measures, times)]
+    names = ["child"] if parent is None else ["parent", "child"]
+    facts: dict[str, Any] = {"measured_on": role, "task": task_name(task), "metric": task.primary}
+    facts |= {"labels": task.labels, "latency": speed}
+    if task.labels:
+        facts["confusion"] = {"labels": task.labels, **{n: confusion(task.labels, said, rows) for n, said in zip(names, answers)}}
+    if parent is not None:
+        facts |= {"flips": _flips(task, rows, *answers), "differ": differing(task, rows, *answers)}
+        if floor:
+            share = floor_share(floor, measures[0][task.primary].value)
+            facts["proof"] = proof_facts(verdict(task, rows, *answers, share, runtime.seed), floor)
+    report = Report(stage, child.describe(), parent and parent.describe(), after=measures[-1], facts=facts)
+    report.before = measures[0] if parent is not None else {}
+    return report
+
+
+def predict(base: ModelDir, task: Task, rows: Examples, runtime: Runtime) -> list[Prediction]:
+    """The answers of a directory, by the engine it was made for; the labels of the rows are not shown to it."""
+    encoded = Encoded(rows, task, load_processor(base, task), labelled=False, quiet=runtime.quiet)
+    return answer(open_backend(base, task, runtime), task, encoded, runtime.quiet).predictions
+
+
+def compare_latency(
+    bases: Sequence[ModelDir], task: Task, rows: Examples, runtime: Runtime, threads: int = 1
+) -> tuple[list[dict[str, Measure]], dict[str, Any]]:
+    """Latency for one row of directories asked in turn for the same rows, and the ratio of the first to the last."""
+    backends = [open_backend(base, task, runtime, threads) for base in bases]
+    encoded = [
+        Encoded(rows.take(range(min(TIMED_ROWS, len(rows)))), task, load_processor(base, task), labelled=False) for base in bases
+    ]
+    batches = [[part.batch([row]) for part in encoded] for row in range(len(encoded[0]))]
+    times = latency.interleaved(backends, batches, quiet=runtime.quiet)
+    measures = [{"latency_ms": t.median, "latency_p95_ms": t.p95} for t in times]
+    facts: dict[str, Any] = {"engine": {"child": backends[-1].name}, "threads": threads, "batch": 1}
+    if len(bases) > 1:
+        ratio = latency.ratio(times[0], times[-1])
+        facts["engine"]["parent"] = backends[0].name
+        facts |= {"ratio": ratio.value, "low": ratio.low, "high": ratio.high}
+    return measures, facts
+
+
+def _flips(task: Task, rows: Examples, parent: Sequence[Prediction], child: Sequence[Prediction]) -> dict[str, Any]:
+    """Rows answered differently, and how many of them became worse and better where a row is right or wrong."""
+    found: dict[str, Any] = {"share": flips([p.value for p in parent], [p.value for p in child]), "n": len(rows)}
+    was, now = task.per_row(parent, rows), task.per_row(child, rows)
+    if was is not None and now is not None and {*was, *now} <= {0.0, 1.0}:
+        found["worse"], found["better"] = discordant(was, now)
+    return found

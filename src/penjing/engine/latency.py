@@ -1,0 +1,60 @@
+"""Milliseconds for an answer: several models asked in turn for the same rows, so that a busy machine is busy for all of them."""
+
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy
+
+from penjing.core.contracts import Batch
+from penjing.core.progress import track
+from penjing.core.report import Measure
+from penjing.engine.backends import Backend
+
+WARM_UP, ROUNDS = 5, 60
+RESAMPLES = 1000
+
+
+class Latency(NamedTuple):
+    """One model's times (R,) in milliseconds, one a round."""
+
+    times_ms: numpy.ndarray
+
+    @property
+    def median(self) -> Measure:
+        """Middle time, with the interval that resampling the rounds gives it."""
+        return _interval(self.times_ms, lambda times: numpy.median(times, axis=-1), "ms")
+
+    @property
+    def p95(self) -> Measure:
+        """The time that 95 of 100 answers stay under."""
+        return Measure(float(numpy.percentile(self.times_ms, 95)), "ms", n=len(self.times_ms), better="lower")
+
+
+def interleaved(
+    backends: Sequence[Backend], batches: Sequence[Sequence[Batch]], rounds: int = ROUNDS, quiet: bool = True
+) -> list[Latency]:
+    """Time each backend on one batch a round, in turn; the first rounds warm up and do not count.
+
+    batches   for each of some sets of rows, usually of one row, the batch as each backend's processor makes it; used round and round
+    """
+    times = numpy.zeros((len(backends), rounds + WARM_UP))
+    for r in track(range(rounds + WARM_UP), "timing", rounds + WARM_UP, quiet):
+        for i, (backend, batch) in enumerate(zip(backends, batches[r % len(batches)])):
+            start = time.perf_counter()
+            backend(**batch.inputs)
+            times[i, r] = 1000 * (time.perf_counter() - start)
+    return [Latency(row[WARM_UP:]) for row in times]
+
+
+def ratio(slow: Latency, fast: Latency) -> Measure:
+    """How many times faster `fast` is, by medians; the interval resamples whole rounds, which both shared."""
+    both = numpy.stack([slow.times_ms, fast.times_ms])
+    return _interval(both, lambda times: numpy.median(times[0], axis=-1) / numpy.median(times[1], axis=-1), "times", "higher")
+
+
+def _interval(times: numpy.ndarray, statistic, unit: str, better: str = "lower") -> Measure:
+    rounds = times.shape[-1]
+    drawn = numpy.random.default_rng(0).integers(0, rounds, (RESAMPLES, rounds))
+    low, high = numpy.percentile(statistic(times[..., drawn]), [2.5, 97.5])
+    return Measure(float(statistic(times)), unit, float(low), float(high), rounds, better)

@@ -1,0 +1,168 @@
+"""Model directories and torch modules: open, make from a preset, save. The public loaders of transformers do the work."""
+
+import contextlib
+import filecmp
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoConfig
+
+from penjing.core import find
+from penjing.core.contracts import Task
+from penjing.core.errors import ModelError, TaskError, nearest
+from penjing.core.model_dir import ModelDir
+from penjing.core.runtime import Runtime
+
+MOST_POSITIONS = 512  # tokens; what a tokenizer that states no limit is held to when the config states none either
+
+
+@dataclass
+class Loaded:
+    """A model in memory with all that goes with it; `base` is None until it has been saved."""
+
+    task: Task
+    model: torch.nn.Module
+    processor: Any
+    base: ModelDir | None = None
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the model has learnt, shared ones once."""
+        return sum(p.numel() for p in self.model.parameters())
+
+
+def load(base: ModelDir, task: Task, runtime: Runtime) -> Loaded:
+    """A torch model with its processor, ready to be trained or changed.
+
+    Raises ModelError for an artefact of another engine, weights that miss part of the body, or code that is not penjing's own.
+    """
+    if base.engine != "torch":
+        origin = base.lineage[-1].get("parent", {}).get("path") if base.lineage else None
+        raise ModelError(
+            f"{base.path} is an artefact of {base.engine}, which cannot be trained or changed further",
+            wanted="a directory with model.safetensors",
+            fix=f"use its parent, {origin}" if origin else None,
+        )
+    return Loaded(task, load_model(base, task, runtime), load_processor(base, task), base)
+
+
+def load_model(base: ModelDir, task: Task, runtime: Runtime) -> torch.nn.Module:
+    """The module alone; a head that the weights lack (an encoder that was only pretrained) is drawn from the seed."""
+    wanted = {"id2label": dict(enumerate(task.labels)), "label2id": {label: i for i, label in enumerate(task.labels)}} if task.labels else {}
+    torch.manual_seed(runtime.seed)
+    with quiet_transformers(), _model_errors(base):
+        model, info = task.auto_model.from_pretrained(
+            base.path,
+            trust_remote_code=_trust(base, runtime),
+            output_loading_info=True,
+            ignore_mismatched_sizes=base.labels is not None and base.labels != task.labels,
+            dtype=torch.float32,
+            **wanted,
+        )
+    lost = [name for name in info["missing_keys"] if not _of_head(model, name)]
+    if lost:
+        raise ModelError(f"{base.path}: the weights lack {', '.join(sorted(lost)[:3])} ({len(lost)} tensors in all)", fix="copy the directory again")
+    return model.to(runtime.device)
+
+
+def load_processor(base: ModelDir, task: Task) -> Any:
+    """Tokenizer or image processor; a tokenizer never gives more tokens than the model has positions."""
+    with quiet_transformers(), _model_errors(base):
+        processor = task.auto_processor.from_pretrained(base.path)
+    if task.media == "text":
+        positions = base.config.get("max_position_embeddings", MOST_POSITIONS)
+        processor.model_max_length = min(processor.model_max_length, positions)
+    return processor
+
+
+def task_for(base: ModelDir, name: str | None, labels: list[str] | None = None) -> Task:
+    """The task of a directory; `name` overrides what it says of itself, `labels` its labels.
+
+    Raises TaskError where neither knows.
+    """
+    name = name or base.task
+    if name is None:
+        raise TaskError(f"{base.path} does not say which task it is for", wanted=nearest("", find.names("tasks")), fix="pass --task")
+    return find.find("tasks", name).TASK(labels if labels is not None else base.labels or [])
+
+
+def save(loaded: Loaded, out: Path) -> ModelDir:
+    """Write config, weights (safetensors) and processor; for penjing's own families their one code file too."""
+    with quiet_transformers():
+        loaded.model.save_pretrained(out)
+        loaded.processor.save_pretrained(out)
+    return ModelDir(out, {}).record(task=task_name(loaded.task), labels=loaded.task.labels, engine="torch", precision="fp32")
+
+
+def task_name(task: Task) -> str:
+    """The name users type, which is that of the task's file."""
+    return type(task).__module__.rsplit(".", 1)[-1].replace("_", "-")
+
+
+def register_families() -> None:
+    """Make penjing's own architectures known to the Auto classes, so that they load without running code from a directory."""
+    for name in find.names("families"):
+        family = find.find("families", name)
+        if "register" in vars(family):
+            family.register()
+
+
+def _trust(base: ModelDir, runtime: Runtime) -> bool:
+    """Whether code in the directory may run. penjing's own families need none: they are registered here.
+
+    Raises ModelError for code that is not penjing's own, unless the user said --trust-code.
+    """
+    classes = base.config.get("auto_map")
+    if not classes:
+        return False
+    register_families()
+    for name in {str(entry).split(".")[0] for entry in classes.values()}:
+        own = Path(__file__).parents[1] / "families" / f"{name}.py"
+        if own.exists() and filecmp.cmp(own, base.path / f"{name}.py", shallow=False):
+            continue
+        if not runtime.trust_code:
+            raise ModelError(
+                f"{base.path}/{name}.py is code that is not penjing's own, and loading the model would run it",
+                fix="read it, then pass --trust-code",
+            )
+        return True
+    return False
+
+
+def _of_head(model: torch.nn.Module, name: str) -> bool:
+    body = model.base_model_prefix
+    return not name.startswith(f"{body}.") or ".pooler." in name
+
+
+@contextlib.contextmanager
+def _model_errors(base: ModelDir) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ModelError(f"{base.path}: transformers cannot load it: {str(error).splitlines()[0]}", fix="penjing families lists what is known") from error
+
+
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Without the bars and notices of transformers, which penjing's own messages replace."""
+    log = transformers.utils.logging
+    level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity(logging.CRITICAL)
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(level)
+        if bars:
+            log.enable_progress_bar()
+
+
+def config_of(base: ModelDir) -> Any:
+    """The config as transformers reads it."""
+    register_families()
+    return AutoConfig.from_pretrained(base.path)

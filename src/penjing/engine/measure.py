@@ -1,0 +1,88 @@
+"""What a model answers on a set of rows, how good that is, and where two models part."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy
+import torch
+
+from penjing.core.contracts import Example, Prediction, Task
+from penjing.core.progress import track
+from penjing.core.report import Measure
+from penjing.engine.backends import Backend
+from penjing.engine.batches import Encoded, measuring_order
+from penjing.maths.intervals import bootstrap, wilson
+
+BATCH_ROWS, BATCH_TOKENS = 64, 8192
+RESAMPLES = 1000
+MOST_SHOWN = 24
+
+
+class Answers(NamedTuple):
+    """Predictions in the order of the rows; `logits` (M, C) and `row_of` (M,) for comparing distributions."""
+
+    predictions: list[Prediction]
+    logits: torch.Tensor
+    row_of: torch.Tensor
+
+
+def answer(backend: Backend, task: Task, encoded: Encoded, quiet: bool = True, what: str = "measuring") -> Answers:
+    """Ask for every row."""
+    order = measuring_order(encoded.lengths, BATCH_ROWS, BATCH_TOKENS)
+    predictions: dict[int, Prediction] = {}
+    logits, row_of = [], []
+    for rows in track(order, what, quiet=quiet, total=len(order)):
+        batch = encoded.batch(rows)
+        outputs = backend(**batch.inputs)
+        predictions.update(zip(rows, task.decode(outputs, batch)))
+        found, owners = task.logits(outputs, batch)
+        logits.append(found.float().cpu())
+        row_of.append(owners)
+    return Answers([predictions[row] for row in range(len(encoded))], torch.cat(logits), torch.cat(row_of))
+
+
+def quality(task: Task, predictions: Sequence[Prediction], examples: Sequence[Example], seed: int = 0) -> dict[str, Measure]:
+    """Every metric of the task with its 95 % interval: Wilson's for shares of rows, a bootstrap over rows otherwise."""
+    n = len(examples)
+    rows = list(examples)
+    measures = {}
+    for name, value in task.score(predictions, rows).items():
+        each = task.per_row(predictions, rows) if name == task.primary else None
+        if each is not None and set(each) <= {0.0, 1.0}:
+            low, high = wilson(int(sum(each)), n)
+        else:
+            low, high = bootstrap(lambda chosen, name=name: _score_of(task, predictions, rows, chosen)[name], n, resamples=RESAMPLES, seed=seed)
+        measures[name] = Measure(value, "share", low, high, n)
+    return measures
+
+
+def _score_of(task: Task, predictions: Sequence[Prediction], rows: Sequence[Example], chosen: Any) -> dict[str, float]:
+    return task.score([predictions[i] for i in chosen], [rows[i] for i in chosen])
+
+
+def confusion(labels: Sequence[str], predictions: Sequence[Prediction], examples: Sequence[Example]) -> list[list[int]]:
+    """Counts (C, C): row the true label, column the answer."""
+    place = {label: i for i, label in enumerate(labels)}
+    counts = numpy.zeros((len(labels), len(labels)), dtype=int)
+    for prediction, example in zip(predictions, examples):
+        counts[place[example["label"]], place[prediction.value]] += 1
+    return counts.tolist()
+
+
+def differing(task: Task, examples: Any, parent: Sequence[Prediction], child: Sequence[Prediction]) -> list[dict[str, Any]]:
+    """Rows on which two models answer differently, for the report: those first where the child is wrong and surest."""
+    rows = [i for i in range(len(examples)) if parent[i].value != child[i].value]
+    truth = {i: str(examples[i][task.target_columns[0]]) for i in rows}
+    rows.sort(key=lambda i: (child[i].value == truth[i], -(child[i].score or 0.0)))
+    return [
+        {
+            "row": examples.place(i),
+            "show": task.show(examples[i]),
+            "truth": truth[i],
+            "parent": parent[i].value,
+            "child": child[i].value,
+            "parent_score": parent[i].score,
+            "child_score": child[i].score,
+        }
+        for i in rows[:MOST_SHOWN]
+    ]

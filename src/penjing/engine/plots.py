@@ -1,0 +1,266 @@
+"""Figures of the report as SVG that lives inside the page: its fonts, its colours in light and in dark, no file beside it.
+
+matplotlib draws; what it writes is then made part of a page: each colour becomes a CSS variable that `page.css` defines, text stays text
+(so that any script shows in the reader's own fonts), ids carry the figure's name, and nothing depends on the date or the process.
+One unit of a figure is one CSS pixel at its natural width, so that its letters are as large as those of the caption.
+"""
+
+import io
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from html import escape
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
+
+from penjing.core.report import Measure
+from penjing.engine.words import amount, title
+
+INK = {  # role -> colour in light mode, and the mark by which it becomes var(--role)
+    "ink": "#22261f",
+    "muted": "#686d64",
+    "rule": "#d9d5c9",
+    "parent": "#46566c",
+    "child": "#00755e",
+    "baseline": "#a8650a",
+    "failed": "#bb3a1c",
+}
+MARKS = {  # status -> role, marker, filled, and the same mark in text for captions and tables
+    "parent": ("parent", "s", True, "■"),
+    "baseline": ("baseline", "D", True, "◆"),
+    "proven": ("child", "o", True, "●"),
+    "failed": ("failed", "X", True, "✕"),
+    "screened out": ("muted", "o", False, "○"),
+    "not trained": ("muted", "|", True, "|"),
+}
+WIDTH, SMALL, LABEL = 380, 11.0, 12.0  # CSS pixels: a figure, its tick labels, its other words
+_FEW_DECADES = 3.0  # an axis that spans less than this factor is linear: a logarithmic one would carry a single tick
+_STEPS = [1, 2, 5, 10]  # ticks at numbers that are easy to read
+_STYLE: dict[Any, Any] = {  # keys are rcParams
+    "svg.fonttype": "none",
+    "text.parse_math": False,  # names of models and labels may hold a $
+    "axes.edgecolor": INK["rule"],
+    "axes.labelcolor": INK["muted"],
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.unicode_minus": True,
+    "xtick.color": INK["rule"],
+    "xtick.labelcolor": INK["muted"],
+    "ytick.color": INK["rule"],
+    "ytick.labelcolor": INK["muted"],
+    "ytick.left": False,
+    "xtick.labelsize": SMALL,
+    "ytick.labelsize": SMALL,
+    "axes.labelsize": LABEL,
+    "axes.grid.axis": "y",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": INK["rule"],
+    "grid.linewidth": 0.6,
+    "text.color": INK["ink"],
+}
+
+
+def trade_off(points: Sequence[dict[str, Any]], x: str, quality: str, floor: float | None, *, name: str, alt: str) -> str:
+    """Quality of every point against its bytes or milliseconds; empty where fewer than two points have both.
+
+    points    entries of `facts["curve"]`; the number beside a mark is the point's place in that list, from 1
+    x         "bytes" or "latency_ms"
+    floor     the lowest quality that is allowed, in the unit of the points; None where no floor was set
+    """
+    placed = [(i, p) for i, p in enumerate(points, 1) if p.get(x) is not None and p.get("quality") is not None]
+    if len(placed) < 2:
+        return ""
+    with _style(name):
+        figure, (axes,) = _figure(300)
+        _x_axis(axes, x, [p[x] for p in points if p.get(x) is not None])
+        _frontier(axes, [(p[x], p["quality"]) for _, p in placed])
+        for _, point in placed:
+            _mark(axes, point[x], point)
+        for point in points:
+            if point.get("quality") is None and point.get(x) is not None:
+                axes.plot([point[x]] * 2, [0, 0.03], color=INK["muted"], lw=1.2, transform=axes.get_xaxis_transform())
+        if floor is not None:
+            axes.axhline(floor, color=INK["failed"], lw=1, ls=(0, (4, 3)))
+        axes.set_ylabel(title(quality))
+        _y_axis(axes, quality, [p["quality"] for _, p in placed])
+        figure.canvas.draw()  # limits are final: labels can be placed in pixels
+        _number(axes, [(_label(i, p), p[x], p["quality"], INK[MARKS[p["status"]][0]]) for i, p in placed], floor)
+        return _svg(figure, name, alt)
+
+
+def qualities(columns: Sequence[tuple[str, dict[str, Measure]]], *, name: str, alt: str) -> str:
+    """Each quality in [0, 1] of parent, model and baseline with its 95 % interval; empty where the model has none.
+
+    columns   (status as in MARKS, qualities by name), drawn downwards in this order
+    """
+    model = dict(columns).get("proven", {})
+    names = [n for n, m in model.items() if m.unit in ("", "share") and m.better == "higher" and 0 <= m.value <= 1]
+    if not names:
+        return ""
+    with _style(name, {"axes.grid.axis": "x"}):
+        figure, (axes,) = _figure(70 + 58 * len(names))
+        for row, quality in enumerate(names):
+            shown = [(status, measures[quality]) for status, measures in columns if quality in measures]
+            for place, (status, measure) in enumerate(shown):
+                y = row + 0.26 * (place - (len(shown) - 1) / 2)
+                role, marker, _, _ = MARKS[status]
+                if measure.low is not None and measure.high is not None:
+                    axes.plot([measure.low, measure.high], [y, y], color=INK[role], lw=1.6, solid_capstyle="butt")
+                axes.plot(measure.value, y, marker, color=INK[role], ms=6.5, mew=0)
+        axes.set_yticks(range(len(names)), [title(n) for n in names], color=INK["ink"], fontsize=LABEL)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=_STEPS))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.4g} %"))
+        return _svg(figure, name, alt)
+
+
+def training(epochs: Sequence[dict[str, Any]], best: float | None, quality: str, *, name: str, alt: str) -> str:
+    """Loss above, quality on tuning rows below, by epoch, and the epoch that was kept; empty where nothing was noted."""
+    rows = [(key, label, role) for key, label, role in (("loss", "loss", "parent"), ("tune", title(quality), "child"))
+            if any(e.get(key) is not None for e in epochs)]  # fmt: skip
+    if not rows:
+        return ""
+    with _style(name):
+        figure, panels = _figure(20 + 130 * len(rows), len(rows))
+        for axes, (key, label, role) in zip(panels, rows):
+            noted = [(e["epoch"], e[key]) for e in epochs if e.get(key) is not None]
+            axes.plot(*zip(*noted), color=INK[role], lw=1.6, marker="o", ms=3.5 if len(noted) <= 40 else 0)
+            axes.set_ylabel(label)
+            axes.yaxis.set_major_locator(MaxNLocator(4, steps=_STEPS))
+            if best is not None:
+                axes.axvline(best, color=INK["muted"], lw=1, ls=(0, (1, 2)))
+            if key == "tune":
+                _y_axis(axes, quality, [value for _, value in noted])
+        panels[-1].set_xlabel("epoch")
+        panels[-1].xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+        if best is not None:
+            panels[0].annotate("kept", (best, 1), xycoords=("data", "axes fraction"), xytext=(-4, -2), textcoords="offset points",
+                               ha="right", va="top", fontsize=SMALL, color=INK["muted"])  # fmt: skip
+        return _svg(figure, name, alt)
+
+
+@contextmanager
+def _style(name: str, more: Mapping[str, Any] | None = None) -> Iterator[None]:
+    """The look of all figures while one is drawn; `name` seeds its ids."""
+    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": name} | dict(more or {})), warnings.catch_warnings():
+        # Widths are those of matplotlib's own font, which lacks Chinese; the letters are drawn by the browser, which has them.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
+def _figure(height: float, panels: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure of WIDTH x height CSS pixels with its panels one above the other; 72 matplotlib units are 72 pixels here."""
+    figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72, layout="constrained")
+    FigureCanvasSVG(figure)
+    return figure, list(figure.subplots(panels, 1, squeeze=False, sharex=True)[:, 0])
+
+
+def _x_axis(axes: Axes, x: str, values: Sequence[float]) -> None:
+    low, high = min(values), max(values)
+    if low > 0 and high / low >= _FEW_DECADES:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0) if high / low > 20 else (1.0, 2.0, 5.0)))
+        axes.set_xlim(low / (high / low) ** 0.08, high * (high / low) ** 0.12)
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=_STEPS))
+        axes.margins(x=0.12)
+    axes.minorticks_off()
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: _tick(amount(x, v))))
+    axes.set_xlabel("size" if x == "bytes" else "latency, median")
+
+
+def _tick(text: str) -> str:
+    """0.50 ms as 0.5 ms."""
+    number, space, unit = text.partition(" ")
+    return f"{float(number):g}{space}{unit}"
+
+
+def _y_axis(axes: Axes, quality: str, values: Sequence[float]) -> None:
+    if all(0 <= value <= 1 for value in values):
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.4g} %"))
+    axes.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]))
+
+
+def _frontier(axes: Axes, placed: Sequence[tuple[float, float]]) -> None:
+    """A line through the points that no smaller or faster one matches in quality."""
+    best: list[tuple[float, float]] = []
+    for cost, quality in sorted(placed, key=lambda point: (point[0], -point[1])):
+        if not best or quality > best[-1][1]:
+            best.append((cost, quality))
+    axes.plot(*zip(*best), color=INK["rule"], lw=1.4, zorder=1)
+
+
+def _mark(axes: Axes, x: float, point: dict[str, Any]) -> None:
+    role, marker, filled, _ = MARKS[point["status"]]
+    if point.get("low") is not None and point.get("high") is not None:
+        axes.plot([x, x], [point["low"], point["high"]], color=INK[role], lw=1.1, alpha=0.55, zorder=2)
+    face = INK[role] if filled else "none"
+    axes.plot(x, point["quality"], marker, color=INK[role], mfc=face, ms=7, mew=0 if filled else 1.3, zorder=3)
+
+
+def _label(number: int, point: dict[str, Any]) -> str:
+    if point["status"] == "parent":
+        return "parent"
+    return str(point["name"])[:16] if point["status"] == "baseline" else str(number)
+
+
+def _number(axes: Axes, labels: Sequence[tuple[str, float, float, str]], floor: float | None) -> None:
+    """Write each label beside its mark, where it covers neither a mark nor a label, so far as one of six places is free."""
+    centres = [axes.transData.transform((x, y)) for _, x, y, _ in labels]
+    taken = [(cx - 5, cy - 5, cx + 5, cy + 5) for cx, cy in centres]
+    frame = axes.bbox
+    for (text, x, y, colour), (cx, cy) in zip(labels, centres):
+        wide = sum(12.0 if ord(letter) > 0x2E7F else 6.3 for letter in text)
+        places = [
+            (7, -4),
+            (-7 - wide, -4),
+            (4, 5),
+            (-4 - wide, 5),
+            (4, -14),
+            (-4 - wide, -14),
+            (-wide / 2, 9),
+            (-wide / 2, -19),
+        ]
+        boxes = [(cx + dx, cy + dy, cx + dx + wide, cy + dy + 10) for dx, dy in places]
+        inside = [box for box in boxes if box[0] >= frame.x0 and box[2] <= frame.x1 and box[1] >= frame.y0 and box[3] <= frame.y1]
+        box = next((b for b in inside if not any(_overlap(b, other) for other in taken)), (inside or boxes)[0])
+        taken.append(box)
+        axes.annotate(
+            text,
+            (x, y),
+            xytext=(box[0] - cx, box[1] - cy + 1),
+            textcoords="offset points",
+            fontsize=SMALL,
+            color=colour,
+        )
+    if floor is not None:
+        axes.annotate("floor", (1, floor), xycoords=("axes fraction", "data"), xytext=(0, 3), textcoords="offset points",
+                      ha="right", fontsize=SMALL, color=INK["failed"])  # fmt: skip
+
+
+def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _svg(figure: Figure, name: str, alt: str) -> str:
+    """The figure as one <svg> element that needs nothing outside the page."""
+    text = io.StringIO()
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(text, format="svg", transparent=True, metadata=nothing)
+    svg = text.getvalue()
+    body = svg[svg.index(">", svg.index("<svg")) + 1 :]
+    body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", body, flags=re.S)  # a style here would reach the whole page
+    body = re.sub(r"font-family: [^;\"]*;? ?", "", body)
+    body = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", body)
+    for role, colour in INK.items():
+        body = body.replace(colour, f"var(--{role})")
+    width, height = (72 * inches for inches in figure.get_size_inches())
+    return f'<svg viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="{escape(alt)}">{body.strip()}'

@@ -1,0 +1,19 @@
+"""A student learns from a teacher: what distill does, and what every prune ends with."""
+
+from typing import Any
+
+from penjing.core.data import Data
+from penjing.core.find import find
+from penjing.core.runtime import Runtime
+from penjing.core.training import Training
+from penjing.engine.fit import fit
+from penjing.engine.load import Loaded
+from penjing.methods.distill import Functions
+
+
+def teach(teacher: Loaded, student: Loaded, data: Data, method: str, settings: Any, training: Training, runtime: Runtime) -> dict[str, Any]:
+    """Train `student` in place on the teacher's answers to the train rows; facts of the run, as `fit` gives them."""
+    task = teacher.task
+    teacher.model.requires_grad_(False)
+    loss = find("methods.distill", method).apply(teacher.model, Functions(task.loss, task.logits), settings)
+    return fit(student, loss, data.role("train"), data.role("tune"), training, runtime)

@@ -1,0 +1,118 @@
+"""Plain convolutional networks: 3x3 convolution, batch norm, ReLU, 2x2 max pool, again and again; then one fully connected layer.
+
+The layout of LeCun, Bottou, Bengio, Haffner 1998, "Gradient-based learning applied to document recognition", with the batch norm of Ioffe
+and Szegedy 2015. The pool rounds up, so that a map of one pixel stays one and any image size fits any number of layers.
+
+Letters   N images, C channels, H W height and width, L labels
+"""
+
+from dataclasses import field
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForImageClassification, PretrainedConfig, PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_outputs import ImageClassifierOutput
+
+MEDIA = "image"
+SIZES: dict[str, dict[str, Any]] = {
+    "cnn-tiny": {"widths": [8, 16, 32]},
+    "cnn-mini": {"widths": [32, 64, 128]},
+    "cnn-small": {"widths": [64, 128, 256, 256]},
+}
+
+
+class CNNConfig(PretrainedConfig):
+    """Shape of the network.
+
+    widths        channels of each convolution
+    num_channels  of the image
+    image_size    [H, W]; the fully connected layer fits no other
+    """
+
+    model_type = "penjing_cnn"
+
+    widths: list[int] = field(default_factory=lambda: [32, 64, 128])
+    num_channels: int = 3
+    image_size: list[int] = field(default_factory=lambda: [32, 32])
+
+    def pixels(self) -> int:
+        """Pixels of the last map: each pool halves both sides, rounding up."""
+        height, width = (-(-side // 2 ** len(self.widths)) for side in self.image_size)
+        return height * width
+
+
+class Layer(nn.Module):
+    """A convolution, the batch norm that inference can fold into it, ReLU and a pool."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(outputs)
+        self.pool = nn.MaxPool2d(2, ceil_mode=True)
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        return self.pool(torch.relu(self.norm(self.conv(maps))))
+
+
+class CNNForImageClassification(PreTrainedModel):
+    """Logits (N, L) of images (N, C, H, W)."""
+
+    config_class = CNNConfig
+    main_input_name = "pixel_values"
+    rows_interact = True
+
+    def __init__(self, config: CNNConfig):
+        super().__init__(config)
+        widths = [config.num_channels, *config.widths]
+        self.layers = nn.ModuleList(Layer(inputs, outputs) for inputs, outputs in pairwise(widths))
+        self.head = nn.Linear(widths[-1] * config.pixels(), config.num_labels)  # type: ignore[arg-type]
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, nn.Conv2d):  # the default N(0, 0.02) starves a convolutional network
+            init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, pixel_values: torch.Tensor) -> ImageClassifierOutput:
+        maps = pixel_values
+        for layer in self.layers:
+            maps = layer(maps)
+        return ImageClassifierOutput(logits=self.head(maps.flatten(1)))
+
+
+def config(size: str, facts: dict) -> CNNConfig:
+    """The config of a fresh network for these data; reads `labels`, `image_size`, `channels`."""
+    return CNNConfig(
+        **SIZES[size],
+        num_channels=facts["channels"],
+        image_size=list(facts["image_size"]),
+        id2label=dict(enumerate(facts["labels"])),
+        label2id={label: number for number, label in enumerate(facts["labels"])},
+    )
+
+
+def register() -> None:
+    """Let the Auto classes build and save this family; may be called again."""
+    AutoConfig.register(CNNConfig.model_type, CNNConfig, exist_ok=True)
+    AutoModelForImageClassification.register(CNNConfig, CNNForImageClassification, exist_ok=True)
+    CNNConfig.register_for_auto_class()
+    CNNForImageClassification.register_for_auto_class("AutoModelForImageClassification")
+
+
+def channel_groups(model: CNNForImageClassification) -> list[dict]:
+    """One group for each convolution, as keywords of ChannelGroup; the head sees each channel of the last once for every pixel."""
+    last = len(model.config.widths) - 1
+    readers = [f"layers.{number + 1}.conv.weight" for number in range(last)] + ["head.weight"]
+    counted = ("conv.weight", "norm.weight", "norm.bias", "norm.running_mean", "norm.running_var")
+    return [
+        {
+            "setting": ("widths", number),
+            "tensors": (*((f"layers.{number}.{name}", 0) for name in counted), (reader, 1)),
+            "scores": (f"layers.{number}.norm.weight",),
+            "repeat": {reader: model.config.pixels()} if number == last else {},
+        }
+        for number, reader in enumerate(readers)
+    ]

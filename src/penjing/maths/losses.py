@@ -1,0 +1,66 @@
+"""Losses of classification and distillation, per row and in fp32, whatever the dtype of the logits.
+
+Letters   N entries, T further dimensions of targets (tokens; may be absent), M distributions, C classes
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from penjing.core.contracts import RowLoss
+
+CHUNK = 1 << 24  # numbers upcast at once: 64 MiB in fp32; a vocabulary of 150,000 gives about 110 tokens a chunk
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, ignore: int = -100) -> RowLoss:
+    """Cross-entropy of each entry, in nats.
+
+    logits    (N, *T, C), any floating dtype
+    targets   (N, *T) int64; those equal to `ignore` neither add to the total nor to the count
+    returns   total (N,) fp32, count (N,) int64; B = N
+    """
+    flat = targets.flatten()
+    loss = _in_chunks(lambda x, y: F.cross_entropy(x, y, ignore_index=ignore, reduction="none"), logits.flatten(0, -2), flat)
+    total, count = (x.view(*targets.shape, 1).flatten(1).sum(1) for x in (loss, flat != ignore))
+    return RowLoss(total, count)
+
+
+def kl(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+    """(M,) KL(teacher || student) of the softened distributions, in nats, times temperature squared.
+
+    student, teacher   (M, C) logits, any floating dtype; finite
+    temperature        T > 0: both are divided by it; T squared keeps the size of the gradient as T changes
+
+    At T = 1 its mean is the divergence of a child from its parent that reports show: kl(child, parent).
+
+    Source: Hinton, Vinyals, Dean 2015, section 2.
+    """
+
+    def divergence(student: Tensor, teacher: Tensor) -> Tensor:
+        log_q, log_p = (F.log_softmax(x / temperature, -1) for x in (student, teacher))
+        return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(-1) * temperature**2
+
+    return _in_chunks(divergence, student, teacher)
+
+
+def _in_chunks(loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, other: Tensor) -> Tensor:
+    """`loss` of each row, with logits upcast a chunk of rows at a time, and again on the way back.
+
+    Without the second upcast autograd would keep every chunk in fp32, and nothing would be saved.
+    """
+
+    def upcast(x: Tensor, y: Tensor) -> Tensor:
+        return loss(_at_least_fp32(x), _at_least_fp32(y) if y.is_floating_point() else y)
+
+    rows = max(1, CHUNK // max(1, logits.shape[-1]))
+    if len(logits) <= rows:
+        return upcast(logits, other)
+    parts = zip(logits.split(rows), other.split(rows), strict=True)
+    return torch.cat([checkpoint(upcast, x, y, use_reentrant=False, preserve_rng_state=False) for x, y in parts])
+
+
+def _at_least_fp32(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -1,0 +1,233 @@
+"""What every call of a stage has around it: options, inputs opened and checked, output staged, the card written.
+
+The command line, the Python functions and recipes all come through `call`, so that the same words mean the same everywhere.
+"""
+
+import dataclasses
+import datetime
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from penjing.core.contracts import Task
+from penjing.core.data import Data
+from penjing.core.errors import OptionError, TaskError, nearest
+from penjing.core.find import find, names
+from penjing.core.model_dir import META, ModelDir, check_free, staged
+from penjing.core.options import Flag, build, flags
+from penjing.core.progress import say
+from penjing.core.report import Measure, Report
+from penjing.core.roles import merge
+from penjing.core.runtime import Runtime, environment, versions
+
+MAKERS = ("finetune", "distill", "prune", "quantize", "shrink")
+READERS = ("evaluate", "compare")
+NEW = "new:"
+
+
+class Call(NamedTuple):
+    """A stage with all that it works on, opened and checked, and nothing expensive done yet."""
+
+    stage: str
+    base: ModelDir | str
+    task: Task
+    data: Data
+    options: Any
+    runtime: Runtime
+
+    def inputs(self) -> dict[str, Any]:
+        """Everything the result depends on, in words; two calls with equal inputs make the same model."""
+        return {
+            "stage": self.stage,
+            "model": self.base if isinstance(self.base, str) else self.base.sha256(),
+            "data": self.data.examples.fingerprint,
+            "options": plain_options(self.options),
+            "seed": self.runtime.seed,
+            "device": self.runtime.device,
+            "threads": self.runtime.threads,
+            "versions": versions(),
+            "source": source_hash(),
+        }
+
+
+def call(
+    stage: str, model: str | Path, data: str | Path, *, out: str | Path | None = None, overwrite: bool = False,
+    runtime: Runtime | None = None, **words: Any,
+) -> tuple[ModelDir, Report] | Report:  # fmt: skip
+    """Run a stage: a maker gives (ModelDir, Report) and has written `out`, a reader gives its Report.
+
+    Raises PenjingError before the first expensive second for whatever the user can mend.
+    """
+    if stage in MAKERS and out is None:
+        raise OptionError("--out must be given", wanted="a directory for the new model")
+    prepared = prepare(stage, model, data, words, runtime or Runtime())
+    return make(prepared, Path(str(out)), overwrite) if stage in MAKERS else read(prepared)
+
+
+def prepare(stage: str, model: str | Path, data: str | Path, words: dict[str, Any], runtime: Runtime) -> Call:
+    """Open and check what a stage needs, cheapest first."""
+    options = stage_options(stage, words)
+    base = str(model) if str(model).startswith(NEW) else ModelDir.open(model)
+    if isinstance(base, str) and stage != "finetune":
+        raise OptionError(f"{stage} needs a trained model, not {base}", fix="penjing finetune makes one")
+    task_type = _task_type(base, vars(options).get("task"), stage)
+    salt = base.meta.get("roles", {}).get("salt") if isinstance(base, ModelDir) else None
+    rows = Data.open(data, options.data, task_type, salt)
+    learns = stage == "finetune" and (isinstance(base, str) or base.labels is None or options.new_head)
+    task = task_type(task_type().learn_labels(rows.role("train")) if learns else base.labels or [])  # type: ignore[union-attr]
+    rows.check_labels(task)
+    for role in ("train", "tune") if stage in MAKERS else ():
+        rows.require_rows(role)
+    return Call(stage, base, task, rows, options, runtime)
+
+
+def make(prepared: Call, out: Path, overwrite: bool) -> tuple[ModelDir, Report]:
+    """Run a maker; the same call again finds its output and does nothing."""
+    inputs = prepared.inputs()
+    key = hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode()).hexdigest()
+    if done := _already(out, key, inputs, overwrite):
+        say(f"{out} is already done", prepared.runtime.quiet)
+        return done
+    started = time.perf_counter()
+    with staged(out, overwrite) as folder:
+        model, report = _function(prepared.stage)(
+            prepared.base, prepared.task, prepared.data, prepared.options, out=folder, runtime=prepared.runtime
+        )
+        _complete(report, prepared, started)
+        report.model["path"] = str(out)
+        _write(model, report, prepared, key, inputs)
+    return ModelDir.open(out), report
+
+
+def read(prepared: Call) -> Report:
+    """Run a reader."""
+    started = time.perf_counter()
+    report = _function(prepared.stage)(prepared.base, prepared.task, prepared.data, prepared.options, runtime=prepared.runtime)
+    _complete(report, prepared, started)
+    return report
+
+
+def stage_options(stage: str, words: dict[str, Any]) -> Any:
+    """The stage's frozen Options, with those of its chosen method inside."""
+    module = find("stages", stage)
+    return build(module.Options, words, _method_options(stage, words.get("method")))
+
+
+def stage_flags(stage: str, method: str | None = None) -> list[Flag]:
+    """Every flag of a stage, those of the chosen method (or the usual one) last."""
+    settings = _method_options(stage, method)
+    return [*flags(find("stages", stage).Options), *(flags(settings, ("settings",)) if settings else ())]
+
+
+def _method_options(stage: str, method: str | None) -> type | None:
+    module = find("stages", stage)
+    return find(module.METHODS, method or module.Options.method).Options if "METHODS" in vars(module) else None
+
+
+def plain_options(options: Any) -> dict[str, Any]:
+    """Options as one flat dict of plain values, by the names of their flags."""
+    flat: dict[str, Any] = {}
+    for field in dataclasses.fields(options):
+        value = vars(options)[field.name]
+        flat |= plain_options(value) if dataclasses.is_dataclass(value) else {} if field.name == "settings" else {field.name: value}
+    return flat
+
+
+def source_hash() -> str:
+    """Hash of penjing's own code: a changed line may change a result."""
+    root = Path(__file__).parents[1]
+    whole = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        whole.update(str(path.relative_to(root)).encode() + path.read_bytes())
+    return whole.hexdigest()
+
+
+def _task_type(base: ModelDir | str, named: str | None, stage: str) -> type[Task]:
+    name = named or (base.task if isinstance(base, ModelDir) else None)
+    if name is None:
+        raise TaskError(f"{base if isinstance(base, str) else base.path} does not say which task it is for", wanted=nearest("", names("tasks")), fix="pass --task")
+    task: type[Task] = find("tasks", name).TASK
+    if stage not in task.stages:
+        raise TaskError(f"{stage} makes no sense for {name}", wanted=" or ".join(task.stages))
+    return task
+
+
+def _function(stage: str) -> Any:
+    return vars(find("stages", stage))[stage]
+
+
+def _already(out: Path, key: str, inputs: dict[str, Any], overwrite: bool) -> tuple[ModelDir, Report] | None:
+    """What an earlier call with the same inputs left in `out`.
+
+    Raises OptionError, naming what differs, where `out` holds anything else.
+    """
+    meta = json.loads((out / META).read_text("utf-8")) if (out / META).exists() else {}
+    if meta.get("key") == key and (report := Report.read(out)):
+        return ModelDir.open(out), report
+    if "inputs" in meta and not overwrite:
+        raise OptionError(f"{out} was made with another {_difference(meta['inputs'], inputs)}", fix="choose another --out, or pass --overwrite")
+    check_free(out, overwrite)
+    return None
+
+
+def _difference(was: dict[str, Any], now: dict[str, Any]) -> str:
+    """The first things that differ, with both values where they are short."""
+    now = json.loads(json.dumps(now, default=str))
+    pairs = [(name, was.get(name), value) for name, value in now.items() if name not in ("options", "versions")]
+    pairs += [(name, was.get(part, {}).get(name), value) for part in ("options", "versions") for name, value in now[part].items()]
+    changed = [(name, a, b) for name, a, b in pairs if a != b]
+    return ", ".join(f"{name} ({str(a)[:12]}, now {str(b)[:12]})" for name, a, b in changed[:3]) or "version"
+
+
+def _complete(report: Report, prepared: Call, started: float) -> None:
+    """What every report holds: data, options, baseline, cost, environment."""
+    from penjing.engine.baseline import fit_baseline, measure_baseline
+
+    data, task = prepared.data, prepared.task
+    report.data, report.options = data.describe(), {**plain_options(prepared.options), "seed": prepared.runtime.seed}
+    role = report.facts["measured_on"]
+    rows = data.examples if role == "all" else data.role(role)
+    if len(data.role("train")) and report.baseline is None:
+        fitted = fit_baseline(task, data.role("train"), prepared.runtime.quiet)
+        report.baseline = fitted and measure_baseline(fitted, task, rows)
+    if "parity" in report.facts:
+        report.after["peak_memory_bytes"] = Measure(report.facts["parity"]["memory_bytes"], "bytes", better="lower")
+    if "parameters" in report.facts:
+        report.after["parameters"] = Measure(report.facts["parameters"], "", better="lower")
+    report.notes += data.notes
+    if cut := report.facts.get("training", {}).get("rows_at_limit"):
+        report.notes.append(f"{cut} training rows fill the model's window; what was longer has been cut")
+    report.cost = {"seconds": round(time.perf_counter() - started, 1)}
+    report.environment = environment()
+
+
+def _write(model: ModelDir, report: Report, prepared: Call, key: str, inputs: dict[str, Any]) -> None:
+    """penjing.json with the lineage, the card, the page."""
+    from penjing.engine import card, page
+
+    base, data = prepared.base, report.data
+    parents = base.meta if isinstance(base, ModelDir) else {}
+    step = {
+        "stage": prepared.stage,
+        "key": key,
+        "parent": {"path": str(base.path), "sha256": base.sha256()} if isinstance(base, ModelDir) else {"path": base},
+        "data": {name: data[name] for name in ("name", "fingerprint", "licence")},
+        "options": report.options,
+        "seed": prepared.runtime.seed,
+        "versions": versions(),
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    }
+    roles = prepared.data.roles
+    sketch = merge(roles.sketch, parents.get("roles", {}).get("sketch", []))
+    model = model.record(
+        key=key,
+        inputs=inputs,
+        lineage=[*parents.get("lineage", []), step],
+        roles={"salt": roles.salt, "how": roles.how, "sketch": sketch},
+    )
+    report.model |= {"sha256": model.sha256(), "bytes": model.bytes()}
+    (model.path / "report.json").write_text(report.to_json(), "utf-8")
+    (model.path / "README.md").write_text(card.card(report, model.meta), "utf-8")
+    (model.path / "report.html").write_text(page.page([(Path(report.model["path"]).name, report, model.meta)], Path(report.model["path"]).name), "utf-8")

@@ -1,0 +1,48 @@
+"""Look at data before anything is trained: which task they fit, who gets which role, what a floor would need."""
+
+from pathlib import Path
+from typing import Any
+
+from penjing.core.data import Data, DataOptions
+from penjing.core.errors import TaskError, nearest
+from penjing.core.examples import read
+from penjing.core.find import find, names
+from penjing.core.runtime import Runtime
+from penjing.maths.sample_size import rows_at_zero_flips, rows_needed
+
+FLOORS = (0.5, 1.0, 2.0, 3.0, 5.0)  # points
+USUAL_FLIPS = 0.05
+
+
+def check(source: str | Path, columns: list[str] | None, *, runtime: Runtime) -> dict[str, Any]:
+    """What is known of the rows: task, counts by role and label, notes, and the proof rows each floor needs.
+
+    Raises DataError with file, row and column for rows that cannot be used, TaskError where no task fits the columns.
+    """
+    options = DataOptions(columns=columns)
+    task_name = guess_task(source, options)
+    task = find("tasks", task_name).TASK
+    data = Data.open(source, options, task)
+    labels = {str(label): 0 for label in task().learn_labels(data.examples)}
+    for label in data.examples.column(task.target_columns[0]):
+        labels[str(label)] += 1
+    num_proof = len(data.roles.rows("proof"))
+    floors = [
+        {"floor": f, "rows_at_least": rows_at_zero_flips(f / 100), "rows_needed": rows_needed(f / 100, USUAL_FLIPS), "rows_there": num_proof}
+        for f in FLOORS
+    ]
+    return {
+        "task": task_name, **data.describe(), "num_rows": len(data.examples), "labels": labels, "notes": data.notes,
+        "flips_assumed": USUAL_FLIPS, "floors": floors,
+    }  # fmt: skip
+
+
+def guess_task(source: str | Path, options: DataOptions) -> str:
+    """The first task whose columns are all there."""
+    found = set(read(source).columns)
+    renamed = {item.split("=")[0] for item in options.columns or []}
+    fitting = [name for name in names("tasks") if set(find("tasks", name).TASK.columns) <= found | renamed]
+    if not fitting:
+        wanted = "; ".join(f"{name}: {', '.join(find('tasks', name).TASK.columns)}" for name in names("tasks"))
+        raise TaskError(f"{source}: no task fits columns {nearest('', sorted(found))}", wanted=wanted, fix="name them with --columns text=...,label=...")
+    return fitting[0]

@@ -1,0 +1,35 @@
+"""Set a child beside its parent on the same rows, and say whether it is proven not to be worse than a floor."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from penjing.core.contracts import Task
+from penjing.core.data import Data, DataOptions
+from penjing.core.errors import OptionError
+from penjing.core.model_dir import ModelDir
+from penjing.core.options import Between, Floor
+from penjing.core.report import Report
+from penjing.core.runtime import Runtime
+
+
+@dataclass(frozen=True)
+class Options:
+    """With whom, on which rows, against which floor."""
+
+    child: Annotated[Path | None, "the model directory that is compared with MODEL"] = None
+    floor: Annotated[Floor, "how much quality may be lost: points (1.0) or a share (3%)"] = Floor("1.0")
+    rows: Annotated[Literal["auto", "proof", "tune", "all"], "which rows; auto: proof rows, or all of a file the models know nothing of"] = "auto"
+    threads_timed: Annotated[int, "threads at which latency is measured", Between(1, 1024)] = 1
+    data: DataOptions = DataOptions()
+
+
+def compare(base: ModelDir, task: Task, data: Data, options: Options, *, runtime: Runtime) -> Report:
+    """Quality of both, flips, bytes, interleaved latency, and the paired test of the plan."""
+    from penjing.engine import appraise
+
+    if options.child is None:
+        raise OptionError("no child to compare with", fix="penjing compare PARENT CHILD DATA")
+    child = ModelDir.open(options.child)
+    role, rows = data.measuring_rows(options.rows, [base, child], "compare")
+    return appraise.appraise("compare", child, task, rows, role, runtime, parent=base, threads=options.threads_timed, floor=options.floor)

@@ -1,0 +1,49 @@
+"""Teach a small model to answer as a large one does."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from penjing.core.contracts import Task
+from penjing.core.data import Data, DataOptions
+from penjing.core.errors import OptionError
+from penjing.core.model_dir import ModelDir
+from penjing.core.report import Report
+from penjing.core.runtime import Runtime
+from penjing.core.training import Training
+
+METHODS = "methods.distill"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Who learns, and how."""
+
+    student: Annotated[str | None, "the model that learns: new:<size>, or a directory of a smaller one"] = None
+    method: Annotated[str, "what it learns of the teacher"] = "logits"
+    training: Training = Training(epochs=6, learning_rate=1e-4)
+    data: DataOptions = DataOptions()
+    settings: Any = None
+
+
+def distill(base: ModelDir, task: Task, data: Data, options: Options, *, out: Path, runtime: Runtime) -> tuple[ModelDir, Report]:
+    """Train a student on the teacher's answers to the train rows; the teacher is `base`.
+
+    A new student takes the teacher's tokenizer or image processor, so that both see the same.
+    """
+    from penjing.engine import appraise, create, deliver, gate, load, teach
+
+    if options.student is None:
+        raise OptionError("--student must be given", wanted="new:<size> or a model directory", fix="penjing families lists the sizes")
+    gate.warm_up()
+    teacher = load.load(base, task, runtime)
+    if options.student.startswith(create.PREFIX):
+        size = options.student.removeprefix(create.PREFIX)
+        student = create.create(size, task, data.role("train"), runtime, teacher.processor)
+    else:
+        student = load.load(ModelDir.open(options.student), task, runtime)
+    training = teach.teach(teacher, student, data, options.method, options.settings, options.training, runtime)
+    model, parity = deliver.save_checked(student, data.role("tune"), out, runtime)
+    report = appraise.appraise("distill", model, task, data.role("tune"), "tune", runtime, parent=base)
+    report.facts |= {"training": training, "parity": parity, "parameters": student.parameters}
+    return model, report

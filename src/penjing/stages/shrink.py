@@ -1,0 +1,316 @@
+"""Search for the smallest model that is proven not to be worse than its parent by more than a floor.
+
+    is the floor provable -> time untrained shapes here -> train the promising -> screen on tune rows -> prove on proof rows
+
+It always returns: the smallest proven candidate, or the best one with the floor missed by so much; and the whole curve.
+"""
+
+import collections
+import dataclasses
+import math
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import numpy
+
+from penjing.core.contracts import Task
+from penjing.core.data import Data, DataOptions
+from penjing.core.errors import DataError, ModelError
+from penjing.core.model_dir import ModelDir
+from penjing.core.options import Between, Bytes, Duration, Floor
+from penjing.core.progress import say, track
+from penjing.core.report import Report
+from penjing.core.runtime import Runtime
+from penjing.core.training import Training
+from penjing.stages import distill, prune, quantize
+from penjing.stages._frame import stage_options
+
+LAYER_SHARES = (1.0, 0.67, 0.5, 0.34)
+WIDTH_SHARES = (1.0, 0.5, 0.25)
+CHANNEL_SHARES = (0.5, 0.34, 0.25, 0.17, 0.125)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What may be lost, what is wanted, and how long the search may take."""
+
+    floor: Annotated[Floor, "how much quality may be lost: points of the primary metric (1.0) or a share of the parent's (3%)"] = Floor("1.0")
+    max_bytes: Annotated[Bytes | None, "largest size wanted"] = None
+    max_latency: Annotated[float | None, "highest latency wanted, ms for one row on one thread", Between(0)] = None
+    candidates: Annotated[int, "how many shapes are trained", Between(1, 100)] = 4
+    budget: Annotated[Duration | None, "no further shape is begun after this time"] = None
+    students: Annotated[list[str] | None, "sizes to distill into from nothing, beside what is pruned: new:resnet-tiny"] = None
+    quantize: Annotated[bool, "quantize every candidate"] = True
+    training: Training = Training(epochs=3, learning_rate=1e-4)
+    data: DataOptions = DataOptions()
+
+
+@dataclass
+class Candidate:
+    """One shape of the search.
+
+    steps     (method of prune, share that stays) in turn; or the size of a new student
+    status    what became of it: "not trained", "screened out", "failed", "proven"
+    """
+
+    name: str
+    steps: tuple[tuple[str, float], ...] = ()
+    student: str | None = None
+    bytes: int = 0
+    latency_ms: float = 0.0
+    model: ModelDir | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    tuned: Any = None
+    proven: Any = None
+    status: str = "not trained"
+
+
+class Search(NamedTuple):
+    """What every part of the search needs."""
+
+    base: ModelDir
+    task: Task
+    data: Data
+    options: Options
+    runtime: Runtime
+    work: Path
+
+
+def shrink(base: ModelDir, task: Task, data: Data, options: Options, *, out: Path, runtime: Runtime) -> tuple[ModelDir, Report]:
+    """The smallest model that passes, and its report on the proof rows.
+
+    Raises DataError where the floor cannot be proven with these rows, or the parent has seen them; ModelError for a parent that is
+    no better than always saying the same.
+    """
+    from penjing.engine import appraise, gate
+
+    gate.warm_up()
+    search = Search(base, task, data, options, runtime, out.with_name(f"{out.name}.work"))
+    data.check_unseen(base)
+    floor, told = provable(search)
+    shutil.rmtree(search.work, ignore_errors=True)
+    try:
+        candidates = shapes(search)
+        time_untrained(candidates, search)
+        train(promising(candidates, search), search)
+        chosen, sequence = choose(candidates, floor, search)
+        shutil.copytree(chosen.model.path, out, dirs_exist_ok=True)  # type: ignore[union-attr]
+        points = curve(candidates, floor, search)
+    finally:
+        shutil.rmtree(search.work, ignore_errors=True)
+    model = ModelDir.open(out)
+    report = appraise.appraise("shrink", model, task, data.role("proof"), "proof", runtime, parent=base, floor=options.floor)
+    report.facts["proof"] |= {**told, "sequence": sequence}
+    report.facts |= {**chosen.facts, "curve": points, "chosen": chosen.name}
+    if not report.facts["proof"]["passed"]:
+        report.notes.append(f"floor missed by {report.facts['proof']['missed_by']:.2f} points: this is the best of what was tried")
+    return model, report
+
+
+def provable(search: Search) -> tuple[float, dict[str, Any]]:
+    """The floor as a loss in [0, 1], and what the user is told before anything is trained.
+
+    As many flips are expected as the parent has errors: a child errs about as often, on rows that are partly the same.
+    """
+    from penjing.engine import appraise
+    from penjing.engine.verdict import floor_share
+    from penjing.maths.intervals import wilson
+    from penjing.maths.sample_size import rows_at_zero_flips, rows_needed
+
+    tune, num_proof = search.data.role("tune"), len(search.data.role("proof"))
+    predictions = appraise.predict(search.base, search.task, tune, search.runtime)
+    value = search.task.score(predictions, list(tune))[search.task.primary]
+    floor = floor_share(search.options.floor, value)
+    least = rows_at_zero_flips(floor)
+    if num_proof < least:
+        raise DataError(
+            f"{search.data.examples.name}: a floor of {search.options.floor} cannot be proven with {num_proof} proof rows, even if no answer changed",
+            wanted=f"at least {least} proof rows",
+            fix="pass more rows, or a wider --floor",
+        )
+    each = search.task.per_row(predictions, list(tune))
+    told: dict[str, Any] = {"rows_at_least": least}
+    if each is None:
+        return floor, told
+    counts = collections.Counter(tune.column(search.task.target_columns[0]))
+    usual = max(counts.values())
+    if wilson(int(sum(each)), len(each))[1] < usual / len(each):
+        raise ModelError(
+            f"{search.base.path} answers {value:.1%} of the tune rows rightly, always saying {counts.most_common(1)[0][0]!r} {usual / len(each):.1%}",
+            wanted="a parent that is better than chance",
+            fix="penjing finetune it first",
+        )
+    flips = max(1 - value, 1 / len(each))
+    told |= {"rows_needed": rows_needed(floor, flips), "flips_expected": flips}
+    enough = "enough" if told["rows_needed"] <= num_proof else "fewer than that: a good child may fail by bad luck"
+    say(
+        f"a floor of {search.options.floor} at {flips:.1%} flips needs {told['rows_needed']:,} proof rows for 80 % power; "
+        f"there are {num_proof:,}, {enough}",
+        search.runtime.quiet,
+    )
+    return floor, told
+
+
+def shapes(search: Search) -> list[Candidate]:
+    """Every shape worth timing, from what the parent is made of."""
+    from penjing.engine.anatomy import anatomy
+    from penjing.engine.load import load
+
+    parts = anatomy(load(search.base, search.task, search.runtime).model)
+    found = [Candidate("whole")] if search.options.quantize else []
+    if parts.channels:
+        found += [Candidate(f"channels {share:.0%}", (("channels", share),)) for share in CHANNEL_SHARES]
+    layers = {-int(-len(parts.blocks) * share // 1): share for share in LAYER_SHARES} if parts.depth and len(parts.blocks) > 1 else {0: 1.0}
+    for count, layer_share in layers.items():
+        for width_share in WIDTH_SHARES if parts.feed_forward and parts.width else (1.0,):
+            steps = [("layers", layer_share), ("feed-forward", width_share)]
+            steps = [(method, share) for method, share in steps if share < 1]
+            if steps:
+                found.append(Candidate(f"{count or len(parts.blocks)} layers, {width_share:.0%} feed-forward", tuple(steps)))
+    found += [Candidate(size, student=size) for size in search.options.students or []]
+    if not found:
+        raise ModelError(f"{search.base.path} has nothing that a method can remove", fix="pass --students new:<size>, or --quantize true")
+    return found
+
+
+def time_untrained(candidates: list[Candidate], search: Search) -> None:
+    """Bytes and milliseconds of every shape as it would be deployed, before any is trained."""
+    from penjing.engine import appraise, create, deliver, load
+
+    folders = []
+    whole = load.load(search.base, search.task, search.runtime)
+    for candidate in track(candidates, "timing untrained shapes", len(candidates), search.runtime.quiet):
+        folder = search.work / "timing" / candidate.name
+        if candidate.student:
+            rows = search.data.role("train")
+            smaller = create.create(candidate.student.removeprefix(create.PREFIX), search.task, rows, search.runtime, whole.processor)
+        else:
+            smaller = whole
+            for method, share in candidate.steps:
+                options = stage_options("prune", {"method": method, "keep_share": share, "scoring_rows": 8})
+                smaller, _ = prune.take_away(smaller, search.task, search.data, options, search.runtime)
+        if search.options.quantize:
+            facts = quantize.write_artefact(smaller, search.task, search.data, stage_options("quantize", {"calibration_rows": 8}), folder)
+            folders.append(ModelDir(folder, {}).record(engine=facts["engine"], precision=facts["precision"]))
+        else:
+            folders.append(load.save(smaller, folder))
+        candidate.bytes = folders[-1].bytes()
+    measures, _ = appraise.compare_latency(folders, search.task, search.data.role("tune"), search.runtime)
+    for candidate, measured in zip(candidates, measures):
+        candidate.latency_ms = measured["latency_ms"].value
+
+
+def promising(candidates: list[Candidate], search: Search) -> list[Candidate]:
+    """The shapes to train, largest first: within the limits, evenly spread from the largest to the smallest, and all students.
+
+    Raises ModelError where no shape is within the limits.
+    """
+    options = search.options
+    fitting = [
+        c for c in candidates
+        if c.bytes <= (options.max_bytes or math.inf) and c.latency_ms <= (options.max_latency or math.inf)
+    ]  # fmt: skip
+    if not fitting:
+        least = min(candidates, key=lambda c: c.bytes)
+        raise ModelError(
+            "no shape of this model is within --max-bytes and --max-latency",
+            wanted=f"the smallest, {least.name}, has {least.bytes:,} bytes and takes {least.latency_ms:.3g} ms",
+            fix="widen the limits, or pass --students new:<size>",
+        )
+    students = [c for c in fitting if c.student]
+    pruned = sorted((c for c in fitting if not c.student), key=lambda c: -c.bytes * c.latency_ms)
+    places = numpy.linspace(0, len(pruned) - 1, min(options.candidates, len(pruned))).round().astype(int)
+    return [pruned[i] for i in sorted(set(places))] + students
+
+
+def train(candidates: list[Candidate], search: Search) -> None:
+    """Make each candidate as a user would by hand: prune or distill, then quantize."""
+    started = time.perf_counter()
+    for number, candidate in enumerate(candidates):
+        spent = time.perf_counter() - started
+        if search.options.budget and number and spent * (number + 1) / number > search.options.budget:
+            say(f"{len(candidates) - number} shapes are left untrained: the budget is spent", search.runtime.quiet)
+            break
+        say(f"{number + 1} of {len(candidates)}, {candidate.name}: {candidate.bytes:,} bytes", search.runtime.quiet)
+        _train(candidate, search)
+
+
+def _train(candidate: Candidate, search: Search) -> None:
+    base, task, data, options, runtime, work = search
+    model = base
+    quiet = dataclasses.replace(runtime, quiet=True)
+    learning = {name: value for name, value in vars(options.training).items()}
+    if candidate.student:
+        words = {**learning, "student": candidate.student}
+        model, report = distill.distill(base, task, data, stage_options("distill", words), out=work / candidate.name / "distilled", runtime=runtime)
+        candidate.facts |= {"training": report.facts["training"], "parameters": report.facts["parameters"]}
+    for number, (method, share) in enumerate(candidate.steps):
+        last = number == len(candidate.steps) - 1
+        words = {**learning, "method": method, "keep_share": share} | ({} if last else {"epochs": 0})
+        model, report = prune.prune(
+            model, task, data, stage_options("prune", words), out=work / candidate.name / method, runtime=runtime if last else quiet, teacher=base
+        )
+        candidate.facts |= {key: report.facts[key] for key in ("training", "removed", "parameters")}
+    if options.quantize:
+        settings = stage_options("quantize", {})
+        model, report = quantize.quantize(model, task, data, settings, out=work / candidate.name / "quantized", runtime=quiet)
+        candidate.facts |= {key: report.facts[key] for key in ("quantized", "parity", "parameters")}
+    candidate.model, candidate.bytes, candidate.latency_ms = model, model.bytes(), report.after["latency_ms"].value
+
+
+def choose(candidates: list[Candidate], floor: float, search: Search) -> tuple[Candidate, list[dict[str, Any]]]:
+    """Screen on the tune rows, prove on the proof rows in a fixed sequence; the smallest proven, else the most likely.
+
+    Returns it with the sequence as it was walked.
+    """
+    from penjing.engine.appraise import predict
+    from penjing.engine.verdict import verdict
+    from penjing.maths.proof import prove, screen
+
+    base, task, data, _, runtime, _ = search
+    trained = [c for c in candidates if c.model]
+    tune, proof = data.role("tune"), data.role("proof")
+    said = predict(base, task, tune, runtime)
+    for candidate in trained:
+        candidate.tuned = predict(candidate.model, task, tune, runtime)  # type: ignore[arg-type]
+        candidate.status = "screened out"
+    verdicts = [verdict(task, tune, said, c.tuned, floor, runtime.seed) for c in trained]
+    finalists = [trained[i] for i in screen(verdicts, [c.bytes for c in trained], len(proof))]
+    said_proof = predict(base, task, proof, runtime)
+
+    def measure(candidate: Candidate) -> Any:
+        rows = data.proof("shrink", candidate.model.sha256())  # type: ignore[union-attr]
+        candidate.proven = predict(candidate.model, task, rows, runtime)  # type: ignore[arg-type]
+        found = verdict(task, rows, said_proof, candidate.proven, floor, runtime.seed)
+        candidate.status = "proven" if found.passed else "failed"
+        say(f"{candidate.name}: loss {100 * found.loss:.2f} points, at most {100 * found.upper:.2f}: {candidate.status}", runtime.quiet)
+        return found
+
+    walked = prove(finalists, measure)
+    sequence = [{"name": c.name, "loss": 100 * v.loss, "upper": 100 * v.upper, "n": v.n, "passed": v.passed} for c, v in walked.verdicts]
+    return walked.proven or finalists[0], sequence
+
+
+def curve(candidates: list[Candidate], floor: float, search: Search) -> list[dict[str, Any]]:
+    """Every shape of the search as a point: size, time, and quality on the tune rows where it was trained."""
+    from penjing.engine import appraise
+    from penjing.engine.measure import quality
+
+    base, task, data, _, runtime, _ = search
+    tune = data.role("tune")
+    said = appraise.predict(base, task, tune, runtime)
+    (times,), _ = appraise.compare_latency([base], task, tune, runtime)
+    parent = Candidate("parent", bytes=base.bytes(), latency_ms=times["latency_ms"].value, tuned=said, status="parent")
+    points = []
+    for candidate in [parent, *candidates]:
+        point: dict[str, Any] = {name: vars(candidate)[name] for name in ("name", "bytes", "latency_ms", "status")}
+        if candidate.tuned:
+            found = quality(task, candidate.tuned, tune, runtime.seed)[task.primary]
+            point |= {"quality": found.value, "low": found.low, "high": found.high}
+        if candidate.proven:
+            point["proof_quality"] = task.score(candidate.proven, list(data.role("proof")))[task.primary]
+        points.append(point)
+    return points

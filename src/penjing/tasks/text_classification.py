@@ -1,0 +1,79 @@
+"""One label for each text: sentiment, topics, intents.
+
+Data     columns `text`, `label`                        Metric   accuracy (primary), macro_f1
+Explain  logit of the predicted label, per token        Letters  B rows, T tokens, C labels
+"""
+
+import re
+
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from penjing.core.collate import pad
+from penjing.core.contracts import Task
+from penjing.maths.classification import correct, decode, score
+from penjing.maths.losses import cross_entropy
+
+
+class TextClassification(Task):
+    auto_model, auto_processor, media = AutoModelForSequenceClassification, AutoTokenizer, "text"
+    columns = {"text": str, "label": str}
+    primary, version = "accuracy", 1
+
+    def encode(self, example, tokenizer):
+        row = dict(tokenizer(example["text"], truncation=True))
+        if "label" in example:  # absent when serving
+            row["label"] = self.labels.index(example["label"])
+        return row
+
+    def collate(self, encoded, tokenizer):
+        return pad(encoded, tokenizer, targets=("label",))  # inputs (B, T), label (B,)
+
+    def length(self, encoded):
+        return len(encoded["input_ids"])
+
+    def loss(self, outputs, batch):
+        return cross_entropy(outputs.logits, batch.targets["label"])
+
+    def logits(self, outputs, batch):
+        return outputs.logits, batch.rows
+
+    def decode(self, outputs, batch):
+        return decode(outputs.logits, self.labels)
+
+    def score(self, predictions, examples):
+        return score([p.value for p in predictions], [e["label"] for e in examples])
+
+    def per_row(self, predictions, examples):
+        return correct([p.value for p in predictions], [e["label"] for e in examples])
+
+    def target(self, outputs, batch, part=None):
+        return outputs.logits.max(-1).values  # (B,)
+
+    def baseline(self, rows):
+        return make_pipeline(
+            FunctionTransformer(_texts),
+            TfidfVectorizer(tokenizer=words, token_pattern=None, lowercase=True, ngram_range=(1, 2), sublinear_tf=True),
+            LogisticRegression(C=10.0, max_iter=1000),
+        )
+
+    def show(self, example):
+        return {"text": example["text"]}
+
+
+def words(text: str) -> list[str]:
+    """Words, and each Chinese or Japanese character on its own, so that pairs of them are the usual character bigrams."""
+    return _WORD.findall(text)
+
+
+_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+|[!?！？]")
+
+
+def _texts(examples):
+    return [example["text"] for example in examples]
+
+
+TASK = TextClassification

@@ -1,0 +1,83 @@
+"""What every family file in the folder must hold, whoever wrote it."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForImageClassification, AutoModelForSequenceClassification
+
+from penjing.core.find import find, names
+
+FACTS = {
+    "image": {"labels": ["cat", "dog", "emu"], "image_size": (8, 12), "channels": 2},
+    "text": {"labels": ["good", "bad", "so-so"], "vocab_size": 50, "pad_token_id": 3, "max_length": 16},
+}
+AUTO = {"image": AutoModelForImageClassification, "text": AutoModelForSequenceClassification}
+FAMILIES = names("families")
+SIZES = [(family, size) for family in FAMILIES for size in find("families", family).SIZES]
+
+
+def fresh(family, size):
+    module = find("families", family)
+    return AUTO[module.MEDIA].from_config(module.config(size, FACTS[module.MEDIA]))
+
+
+def inputs(family):
+    if find("families", family).MEDIA == "image":
+        return {"pixel_values": torch.randn(2, 2, 8, 12)}
+    return {"input_ids": torch.randint(4, 50, (2, 16)), "attention_mask": torch.ones(2, 16, dtype=torch.int64)}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_imports_nothing_that_its_saved_code_could_not(family):
+    """Only torch, transformers and the standard library: the file travels without penjing."""
+    tree = ast.parse(Path(find("families", family).__file__).read_text("utf-8"))
+    direct = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    parts = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    roots = {name.split(".")[0] for name in direct | parts}
+    assert roots <= {"torch", "transformers"} | set(sys.stdlib_module_names)
+
+
+def test_no_two_families_share_a_size():
+    sizes = [size for _, size in SIZES]
+    assert len(sizes) == len(set(sizes))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_sizes_are_listed_from_small_to_large(family):
+    with torch.device("meta"):
+        counts = [fresh(family, size).num_parameters() for size in find("families", family).SIZES]
+    assert 2 <= len(counts) <= 4
+    assert counts == sorted(set(counts))
+
+
+@pytest.mark.parametrize(("family", "size"), SIZES)
+def test_a_config_carries_the_labels_and_survives_its_json(family, size, tmp_path):
+    module = find("families", family)
+    config = module.config(size, FACTS[module.MEDIA])
+    assert [config.id2label[i] for i in range(3)] == FACTS[module.MEDIA]["labels"]
+    assert config.label2id == {label: i for i, label in config.id2label.items()}
+    config.save_pretrained(tmp_path)
+    assert AutoConfig.from_pretrained(tmp_path, trust_remote_code=False).to_diff_dict() == config.to_diff_dict()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_smallest_size_answers_and_learns_in_every_parameter(family):
+    """Logits of the right shape, a finite loss, and a gradient for everything that is trained."""
+    torch.manual_seed(0)
+    model = fresh(family, next(iter(find("families", family).SIZES))).train()
+    logits = model(**inputs(family)).logits
+    assert logits.shape == (2, 3)
+    loss = torch.nn.functional.cross_entropy(logits, torch.tensor([0, 2]))
+    loss.backward()
+    assert loss.isfinite()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_size_that_is_not_there_is_a_key_error(family):
+    module = find("families", family)
+    with pytest.raises(KeyError, match="new-york"):
+        module.config("new-york", FACTS[module.MEDIA])
