@@ -125,7 +125,9 @@ def _stage(command: str) -> Callable[[argparse.ArgumentParser, list[str]], str]:
             options["child"] = given["CHILD"]
         model, runtime = given.get("MODEL") or given["PARENT"], _runtime(argparse.Namespace(**given))
         if given.get("dry_run"):
-            return _frame.dry_run(command, model, given["DATA"], given["out"], runtime, options)
+            from penjing.stages import _dry_run
+
+            return _dry_run.describe(command, model, given["DATA"], given["out"], runtime, options, given["overwrite"])
         extra = {"out": given["out"], "overwrite": given["overwrite"]} if command in _frame.MAKERS else {}
         made = _frame.call(command, model, given["DATA"], runtime=runtime, **extra, **options)
         report = made[1] if isinstance(made, tuple) else made

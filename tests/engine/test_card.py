@@ -1,14 +1,14 @@
-import io
 import json
-import sys
 
 import pytest
 import yaml
 from huggingface_hub import ModelCard
 from huggingface_hub.repocard import metadata_load
 
+from penjing.core.errors import ModelError
+from penjing.core.model_dir import ModelDir
 from penjing.core.report import Measure, Report
-from penjing.engine.card import card, difference, summary
+from penjing.engine.card import card, difference, report_of, summary
 from penjing.engine.words import columns
 
 
@@ -206,7 +206,9 @@ def test_the_lines_for_an_artefact_of_images_run_as_printed(shrunk, tmp_path, ca
     report, meta = shrunk
     weights = numpy.stack([numpy.zeros(64), numpy.ones(64)], 1).astype("float32")  # white is "1"
     onnx_file(tmp_path / "m", nodes, "pixel_values", 1, ["batch", 1, 8, 8], (weights, "w"))
-    ViTImageProcessorPil(size={"height": 8, "width": 8}, image_mean=[0.5], image_std=[0.5], do_convert_rgb=False).save_pretrained(tmp_path / "m")
+    ViTImageProcessorPil(size={"height": 8, "width": 8}, image_mean=[0.5], image_std=[0.5], do_convert_rgb=False).save_pretrained(
+        tmp_path / "m"
+    )
     meta["config"] = {"model_type": "penjing_cnn", "num_channels": 1, "id2label": {"0": "black", "1": "white"}}
     (tmp_path / "m/config.json").write_text(json.dumps(meta["config"]), "utf-8")
     Image.new("RGB", (8, 8), "white").save(tmp_path / "picture.png")
@@ -242,7 +244,14 @@ def test_reports_on_other_rows_are_not_silently_compared(shrunk, finetuned):
     assert "not the same rows" in difference(finetuned[0], shrunk[0])
 
 
-def test_the_terminal_can_show_the_table_in_any_encoding_of_unicode(shrunk):
-    file = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
-    print(summary(shrunk[0]), file=file)
-    assert sys.getdefaultencoding() == "utf-8" and columns("酒店ab") == 6
+def test_a_directory_without_a_report_says_how_to_measure_it(shrunk, tmp_path):
+    (tmp_path / "report.json").write_text(shrunk[0].to_json(), "utf-8")
+    assert report_of(ModelDir(tmp_path, {})).after == shrunk[0].after
+    (tmp_path / "report.json").unlink()
+    with pytest.raises(ModelError) as error:
+        report_of(ModelDir(tmp_path, {}))
+    assert str(error.value) == (
+        f"{tmp_path} has no report.json\n"
+        "  wanted  a directory that a stage of penjing wrote\n"
+        f"  next    penjing evaluate {tmp_path} DATA measures it"
+    )

@@ -10,11 +10,12 @@ from penjing.core.contracts import ChannelGroup
 from penjing.families import cnn, resnet
 
 LABELS = {"id2label": {0: "a", 1: "b", 2: "c"}}
+PLAIN = cnn.CNNConfig(widths=[6, 8], num_channels=2, image_size=[10, 7], **LABELS)
 BUILD = {
     "resnet": lambda: resnet.ResNetForImageClassification(
         resnet.ResNetConfig(widths=[6, 8, 10], depths=[2, 1, 2], inner=[5, 6, 7, 8, 9], num_channels=2, **LABELS)
     ),
-    "cnn": lambda: cnn.CNNForImageClassification(cnn.CNNConfig(widths=[6, 8], num_channels=2, image_size=[10, 7], **LABELS)),
+    "cnn": lambda: cnn.CNNForImageClassification(PLAIN),
 }
 FAMILY = {"resnet": resnet, "cnn": cnn}
 IMAGES = torch.randn(4, 2, 10, 7, generator=torch.Generator().manual_seed(1))
@@ -87,7 +88,7 @@ def test_random_channels_cut_out_leave_a_network_that_loads_strictly_and_answers
 
 
 def test_channels_that_batch_norm_silences_can_be_cut_without_a_trace(model, groups):
-    """Weight and bias zero in every norm that writes a channel: it is zero everywhere, so what reads it may forget it."""
+    """Weight and bias zero in every norm that writes a channel: it is zero, so its readers may forget it."""
     keep, state = {}, model.state_dict()
     for group in groups:
         kept = torch.arange(widths(model, group)) % 3 != 1
@@ -125,7 +126,7 @@ def test_rows_interact_in_training_as_declared_and_never_in_use(model):
 
 
 def test_a_fresh_network_keeps_its_signal(family):
-    """He et al. 2015, section 2.2: drawn with variance 2 / fan, a layer keeps the size of what passes; the default of 0.02 would not."""
+    """He et al. 2015, section 2.2: a layer drawn with variance 2 / fan keeps the size of what passes."""
     torch.manual_seed(0)
     convolutions = [m for m in BUILD[family]().modules() if isinstance(m, nn.Conv2d)]
     fans = torch.tensor([m.out_channels * m.kernel_size[0] ** 2 for m in convolutions])

@@ -37,7 +37,7 @@ def test_the_small_transformers_of_touvron_et_al_have_their_parameters(size, mil
 
 @pytest.mark.parametrize(
     ("height", "width", "side"),
-    [(8, 8, 1), (16, 16, 2), (28, 28, 2), (32, 32, 4), (64, 64, 8), (32, 48, 4), (224, 224, 16), (5, 7, 1), (512, 384, 16)],
+    [(8, 8, 1), (16, 16, 2), (28, 28, 2), (32, 32, 4), (64, 64, 8), (32, 48, 4), (224, 224, 16), (5, 7, 1)],
 )
 def test_a_patch_divides_the_image_and_leaves_enough_of_them(height, width, side):
     assert vit.patch(height, width) == side

@@ -19,7 +19,8 @@ from penjing.core.runtime import cache_folder
 ROW = "\0row"
 """Hidden column, int64: the row's number in the source as a reader of that source counts; no file can name a column so."""
 READER_VERSION = 1  # raise it when a reader changes what it makes of a file
-_READS_BETWEEN_RELEASES = 4096  # a read maps about 64 KiB (Linux' fault-around), so about 256 MiB stay resident
+_RESIDENT_BYTES = 256 << 20
+_CELL_BYTES = 4 << 20  # Linux may map a 2 MiB page of its file cache at each of the two places that reading a cell touches
 
 
 class Stored:
@@ -30,7 +31,8 @@ class Stored:
     """
 
     def __init__(self, table: pyarrow.Table, sha256: str, memory: mmap.mmap | None = None):
-        self.table, self.sha256, self._memory, self._reads = table, sha256, memory, 0
+        self.table, self.sha256, self._memory, self._touched = table, sha256, memory, 0
+        self._size = len(memory) if memory is not None else 0
 
     @classmethod
     def open(cls, path: Path) -> "Stored":
@@ -40,10 +42,11 @@ class Stored:
         table = pyarrow.ipc.open_file(pyarrow.py_buffer(memory)).read_all()
         return cls(table, table.schema.metadata[b"sha256"].decode(), memory)
 
-    def touched(self) -> None:
-        """Count one random read; now and then the pages read so far are handed back."""
-        self._reads += 1
-        if self._reads % _READS_BETWEEN_RELEASES == 0:
+    def touched(self, cells: int) -> None:
+        """Count cells read at random; a large table hands pages back in time to stay below _RESIDENT_BYTES."""
+        self._touched += cells
+        if self._touched * _CELL_BYTES > _RESIDENT_BYTES < self._size:
+            self._touched = 0
             self.release()
 
     def release(self) -> None:

@@ -13,6 +13,7 @@ from penjing.core.examples import Examples, read
 from penjing.core.roles import ROLES, SALT, Role, Roles, assign, overlap
 
 OVERLAP_LIMIT = 0.02  # share of proof rows that may be known to the parent; single repeated sentences stay below it
+FEWEST_SHARED = 2  # rows found in both: one may be a coincidence ("Good!") when few rows could be compared
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ class Data:
     def seen_share(self, model: ModelDir, role: Role) -> float:
         """Estimated share of the rows of a role that the model was trained on; 0 where its directory does not say."""
         sketch, rows = model.meta.get("roles", {}).get("sketch"), self.role(role)
-        return overlap(sketch, rows, self.inputs).share or 0.0 if sketch and len(rows) else 0.0
+        found = overlap(sketch, rows, self.inputs) if sketch and len(rows) else None
+        return found.share if found and found.share and found.share * found.compared >= FEWEST_SHARED else 0.0
 
     def require_rows(self, role: Role) -> None:
         """Raise DataError unless the role has rows."""

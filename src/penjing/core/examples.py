@@ -122,7 +122,7 @@ class Examples(Sequence[Example]):
             return self.take(range(*i.indices(len(self))))
         number, row = self._locate(i)
         part = self.parts[number]
-        part.stored.touched()
+        part.stored.touched(len(self._columns[number]))
         example: Example = {}
         for column in self._columns[number]:
             value = column.data[row].as_py()

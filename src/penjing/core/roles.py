@@ -113,11 +113,6 @@ def merge_sketches(*sketches: Sequence[str]) -> list[str]:
     return sorted({number for sketch in sketches for number in sketch})[:SKETCH_SIZE]
 
 
-def merge(sketch: Sequence[str], other: Sequence[str]) -> tuple[str, ...]:
-    """The sketch of both sets of train rows together: a child has seen what its parent has."""
-    return tuple(sorted({*sketch, *other})[:SKETCH_SIZE])
-
-
 def _official(examples: Examples) -> numpy.ndarray:
     """(rows,) int8: the role that a row's split gives it, -1 for none."""
     places = [ROLES.index(OFFICIAL[part.split]) if part.split in OFFICIAL else -1 for part in examples.parts]

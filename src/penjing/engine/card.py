@@ -10,6 +10,8 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from penjing.core.errors import ModelError
+from penjing.core.model_dir import ModelDir
 from penjing.core.report import Measure, Report
 from penjing.engine import words
 from penjing.engine.snippet import snippet
@@ -105,9 +107,10 @@ def _proof(report: Report) -> str:
 
 
 def _use(report: Report, meta: dict[str, Any]) -> str:
-    task, config = report.facts.get("task"), meta.get("config", {})
+    task = report.facts.get("task")
     if not task:
         return ""
+    config = meta["config"]
     code = snippet(task, report.model.get("engine", "torch"), str(report.model["path"]), config)
     own = " It brings one file of code of its own, which `trust_remote_code=True` lets run; read it first." if "auto_map" in config else ""
     return f"Without penjing:{own}\n\n```python\n{code}```"
@@ -170,6 +173,21 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     kept = [i for i in range(len(head)) if i == 0 or any(row[i] for row in rows)]
     lines = [[_text(row[i]) for i in kept] for row in (head, *rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in (lines[0], ["---"] * len(kept), *lines[1:]))
+
+
+def report_of(base: ModelDir) -> Report:
+    """The report that lies in a directory.
+
+    Raises ModelError where no stage of penjing wrote one.
+    """
+    report = Report.read(base.path)
+    if report is None:
+        raise ModelError(
+            f"{base.path} has no report.json",
+            wanted="a directory that a stage of penjing wrote",
+            fix=f"penjing evaluate {base.path} DATA measures it",
+        )
+    return report
 
 
 def summary(report: Report) -> str:

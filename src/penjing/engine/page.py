@@ -28,7 +28,7 @@ parity        {"difference": largest difference of a logit after a reload in a p
 {"name", "fingerprint", "licence"}, "options" (those that differ from their defaults), "seed", "versions", "date"}.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 from typing import Any
@@ -169,8 +169,8 @@ def _big(text: str) -> str:
     return f'<div class="big">{escape(number)}' + (f'<span class="unit">{escape(unit)}</span>' if unit else "") + "</div>"
 
 
-def _small(lines: Iterable[str]) -> str:
-    return '<div class="small">' + "<br>".join(map(markup.prose, lines)) + "</div>"
+def _small(lines: Sequence[str]) -> str:
+    return '<div class="small">' + "<br>".join(map(markup.prose, lines)) + "</div>" if lines else ""
 
 
 def _notes(report: Report) -> str:

@@ -28,7 +28,7 @@ INK = {  # role -> colour in light mode, and the mark by which it becomes var(--
     "rule": "#d9d5c9",
     "parent": "#46566c",
     "child": "#00755e",
-    "baseline": "#a8650a",
+    "baseline": "#9c5c06",
     "failed": "#bb3a1c",
 }
 MARKS = {  # status -> role, marker, filled, and the same mark in text for captions and tables

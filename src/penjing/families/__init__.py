@@ -3,20 +3,22 @@
 Every file here is a family and provides
 
     MEDIA                       "image" or "text": which tasks it fits
-    SIZES                       {size as written after `new:`: what it sets in the config}, small to large; no two families share a size
+    SIZES                       {size as written after `new:`: what it sets in the config}, small to large; no two
+                                families share a size
     config(size, facts)         the config of a fresh model; KeyError for a size that SIZES lacks
 
-`facts` tells what the data are: `labels` (list of str) always; images add `image_size` (height, width) and `channels`; texts add
-`vocab_size`, `pad_token_id` and `max_length`. A family ignores facts it does not read.
+`facts` tells what the data are: `labels` (list of str) always; images add `image_size` (height, width) and `channels`;
+texts add `vocab_size`, `pad_token_id` and `max_length`. A family ignores facts it does not read.
 
 A family that transformers lacks has the `model_type` "penjing_<file name>" and provides as well
 
-    register()                  makes the Auto classes know it, and `save_pretrained` write its code file beside the weights; may be called
-                                again; importing the file alone changes nothing
-    channel_groups(model)       what one channel is made of: a list of keyword arguments of `core.contracts.ChannelGroup`. Slicing the same
-                                channels out of all the tensors of a group and lowering its config entry gives a model that loads strictly
+    register()                  makes the Auto classes know it, and `save_pretrained` write its code file beside the
+                                weights; may be called again; importing the file alone changes nothing
+    channel_groups(model)       what one channel is made of: keyword arguments of `core.contracts.ChannelGroup`, as a
+                                list. Slicing the same channels out of all the tensors of a group and lowering its
+                                config entry gives a model that loads strictly
 
-Its model class returns `ImageClassifierOutput(logits)` without a loss, which is the task's, and says by the class attribute
-`rows_interact` whether the rows of a training batch see each other (batch norm). The file becomes part of every directory saved from it,
-so it imports nothing but torch, transformers and the standard library.
+Its model class returns `ImageClassifierOutput(logits)` without a loss, which is the task's, and says by the class
+attribute `rows_interact` whether the rows of a training batch see each other (batch norm). The file becomes part of
+every directory saved from it, so it imports nothing but torch, transformers and the standard library.
 """

@@ -1,6 +1,7 @@
 """BERT in its small sizes, on the architecture of transformers.
 
-Turc, Chang, Lee, Toutanova 2019, "Well-read students learn better", table 1: heads of 64, feed-forward four times as wide.
+Turc, Chang, Lee, Toutanova 2019, "Well-read students learn better", table 1: heads of 64, feed-forward four times as
+wide.
 """
 
 from typing import Any
@@ -16,7 +17,7 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 def config(size: str, facts: dict) -> BertConfig:
-    """The config of a fresh model for these data; reads `labels`, `vocab_size`, `pad_token_id`, `max_length` (tokens)."""
+    """The config of a fresh model for these data; reads `labels`, `vocab_size`, `pad_token_id`, `max_length`."""
     hidden = SIZES[size]["hidden_size"]
     return BertConfig(
         **SIZES[size],

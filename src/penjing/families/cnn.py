@@ -1,7 +1,8 @@
-"""Plain convolutional networks: 3x3 convolution, batch norm, ReLU, 2x2 max pool, again and again; then one fully connected layer.
+"""Plain convolutional networks: 3x3 convolution, batch norm, ReLU, 2x2 max pool, repeated; then one linear layer.
 
-The layout of LeCun, Bottou, Bengio, Haffner 1998, "Gradient-based learning applied to document recognition", with the batch norm of Ioffe
-and Szegedy 2015. The pool rounds up, so that a map of one pixel stays one and any image size fits any number of layers.
+The layout of LeCun, Bottou, Bengio, Haffner 1998, "Gradient-based learning applied to document recognition", with the
+batch norm of Ioffe and Szegedy 2015. The pool rounds up, so that a map of one pixel stays one and any image size fits
+any number of layers.
 
 Letters   N images, C channels, H W height and width, L labels
 """
@@ -103,7 +104,7 @@ def register() -> None:
 
 
 def channel_groups(model: CNNForImageClassification) -> list[dict]:
-    """One group for each convolution, as keywords of ChannelGroup; the head sees each channel of the last once for every pixel."""
+    """One group for each convolution, as keywords of ChannelGroup; the head counts the last one's pixel by pixel."""
     last = len(model.config.widths) - 1
     readers = [f"layers.{number + 1}.conv.weight" for number in range(last)] + ["head.weight"]
     counted = ("conv.weight", "norm.weight", "norm.bias", "norm.running_mean", "norm.running_var")

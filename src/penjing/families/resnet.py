@@ -1,7 +1,8 @@
 """Residual networks for small images: the CIFAR layout, 3x3 stem, stages that halve the map, global average pool.
 
-He, Zhang, Ren, Sun 2016, "Deep residual learning for image recognition", section 4.2. Departures: the shortcut into a narrower map is a
-1x1 convolution (their option B), so that every channel has weights of its own; widths are free, for each stream and inside each block.
+He, Zhang, Ren, Sun 2016, "Deep residual learning for image recognition", section 4.2. Departures: the shortcut into a
+smaller map is a 1x1 convolution (their option B), so that every channel has weights of its own; widths are free, for
+each stream and inside each block.
 
 Letters   N images, C channels, H W height and width of an image, h w of a map, L labels
 """
@@ -18,7 +19,7 @@ from transformers.modeling_outputs import ImageClassifierOutput
 MEDIA = "image"
 SIZES: dict[str, dict[str, Any]] = {
     "resnet-tiny": {"widths": [8, 16, 32], "depths": [1, 1, 1]},
-    "resnet-mini": {"widths": [32, 64, 128], "depths": [1, 1, 1]},
+    "resnet-mini": {"widths": [36, 72, 144], "depths": [1, 1, 1]},
     "resnet-small": {"widths": [64, 128, 256], "depths": [2, 2, 2]},
 }
 
@@ -149,7 +150,7 @@ def channel_groups(model: ResNetForImageClassification) -> list[dict]:
 
 
 def _group(setting: tuple[str, int], writers: list[str], readers: list[str]) -> dict:
-    """`writers` are paths of ConvNorms whose outputs are these channels, `readers` names of weights whose inputs (dimension 1) are."""
+    """Channels that the ConvNorms at `writers` put out and the weights `readers` take in (their dimension 1)."""
     counted = ("conv.weight", "norm.weight", "norm.bias", "norm.running_mean", "norm.running_var")
     outputs = [(f"{writer}.{name}", 0) for writer in writers for name in counted]
     return {

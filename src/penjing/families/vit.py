@@ -1,7 +1,7 @@
 """Vision transformers in their small sizes, on the architecture of transformers.
 
-Dosovitskiy et al. 2021, "An image is worth 16x16 words"; tiny and small as in Touvron et al. 2021 (DeiT), table 1; mini is for images of a
-few dozen pixels. Heads of 64 (mini: 32), feed-forward four times as wide.
+Dosovitskiy et al. 2021, "An image is worth 16x16 words"; tiny and small as in Touvron et al. 2021 (DeiT), table 1; mini
+is for images of a few dozen pixels. Heads of 64 (mini: 32), feed-forward four times as wide.
 """
 
 import math

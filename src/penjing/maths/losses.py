@@ -22,8 +22,12 @@ def cross_entropy(logits: Tensor, targets: Tensor, ignore: int = -100) -> RowLos
     targets   (N, *T) int64; those equal to `ignore` neither add to the total nor to the count
     returns   total (N,) fp32, count (N,) int64; B = N
     """
+
+    def each(logits: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(logits, targets, ignore_index=ignore, reduction="none")
+
     flat = targets.flatten()
-    loss = _in_chunks(lambda x, y: F.cross_entropy(x, y, ignore_index=ignore, reduction="none"), logits.flatten(0, -2), flat)
+    loss = _in_chunks(each, logits.flatten(0, -2), flat)
     total, count = (x.view(*targets.shape, 1).flatten(1).sum(1) for x in (loss, flat != ignore))
     return RowLoss(total, count)
 

@@ -19,7 +19,7 @@ from penjing.core.model_dir import META, ModelDir, check_free, staged
 from penjing.core.options import Flag, build, flags
 from penjing.core.progress import say
 from penjing.core.report import Measure, Report
-from penjing.core.roles import merge
+from penjing.core.roles import merge_sketches
 from penjing.core.runtime import Runtime, environment, versions
 
 MAKERS = ("finetune", "distill", "prune", "quantize", "shrink")
@@ -135,6 +135,12 @@ def plain_options(options: Any) -> dict[str, Any]:
     return flat
 
 
+def _chosen(prepared: Call) -> dict[str, Any]:
+    """The options that are not as they usually are."""
+    usual = {flag.name: flag.default for flag in stage_flags(prepared.stage, vars(prepared.options).get("method"))}
+    return {name: value for name, value in plain_options(prepared.options).items() if value != usual.get(name)}
+
+
 def source_hash() -> str:
     """Hash of penjing's own code: a changed line may change a result."""
     root = Path(__file__).parents[1]
@@ -214,13 +220,13 @@ def _write(model: ModelDir, report: Report, prepared: Call, key: str, inputs: di
         "key": key,
         "parent": {"path": str(base.path), "sha256": base.sha256()} if isinstance(base, ModelDir) else {"path": base},
         "data": {name: data[name] for name in ("name", "fingerprint", "licence")},
-        "options": report.options,
+        "options": _chosen(prepared),
         "seed": prepared.runtime.seed,
         "versions": versions(),
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     }
     roles = prepared.data.roles
-    sketch = merge(roles.sketch, parents.get("roles", {}).get("sketch", []))
+    sketch = merge_sketches(roles.sketch, parents.get("roles", {}).get("sketch", []))
     model = model.record(
         key=key,
         inputs=inputs,
@@ -229,5 +235,5 @@ def _write(model: ModelDir, report: Report, prepared: Call, key: str, inputs: di
     )
     report.model |= {"sha256": model.sha256(), "bytes": model.bytes()}
     (model.path / "report.json").write_text(report.to_json(), "utf-8")
-    (model.path / "README.md").write_text(card.card(report, model.meta), "utf-8")
+    (model.path / "README.md").write_text(card.card(report, {**model.meta, "config": model.config}), "utf-8")
     (model.path / "report.html").write_text(page.page([(Path(report.model["path"]).name, report, model.meta)], Path(report.model["path"]).name), "utf-8")

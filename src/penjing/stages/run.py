@@ -47,7 +47,7 @@ def run(recipe: str, *, out: Path, changes: dict[str, Any], runtime: Runtime) ->
 def load_recipe(recipe: str, changes: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
     """The file and its content, changed as the user asked."""
     path = Path(recipe)
-    if not path.exists():
+    if not path.is_file():
         bundled = {p.stem: p for p in BUNDLED.glob("*.toml")}
         if recipe not in bundled:
             raise OptionError(f"no recipe {recipe!r}", wanted=f"a TOML file, or {nearest(recipe, bundled)}")

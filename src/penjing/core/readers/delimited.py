@@ -16,7 +16,7 @@ from penjing.core.errors import DataError
 from penjing.core.readers.source_file import explain_bytes, unpacked
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
-_BLOCK_BYTES = 16 << 20  # also the longest row; the reader holds about three blocks
+_BLOCK_BYTES = 8 << 20  # also the longest row; reading holds about 300 MB at most, whatever the file
 _END = b"\n\n"  # put behind the file: it makes a blank row, unless a quote is still open there
 
 

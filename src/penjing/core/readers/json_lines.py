@@ -33,8 +33,8 @@ def batches(path: Path, name: str) -> Iterator[pyarrow.RecordBatch]:
         numbers = pyarrow.array(list(rows), pyarrow.int64())
         try:
             batch = pyarrow.RecordBatch.from_pylist(list(rows.values()), schema)
-        except (pyarrow.ArrowException, OverflowError, UnicodeEncodeError):
-            raise _misfit(rows, schema, name) from None
+        except (pyarrow.ArrowException, OverflowError, UnicodeEncodeError):  # mixed types within one batch, which infer_type lets through
+            raise _misfit(rows, pyarrow.schema([]), name) from None
         yield pyarrow.RecordBatch.from_arrays([*batch.columns, numbers], [*schema.names, ROW])
 
 
@@ -80,7 +80,7 @@ def _extended(schema: pyarrow.Schema, rows: Rows, name: str) -> pyarrow.Schema:
     try:
         found = pyarrow.schema({column: pyarrow.infer_type([row.get(column) for row in rows.values()]) for column in columns})
         return pyarrow.unify_schemas([schema, found], promote_options="permissive")
-    except (pyarrow.ArrowException, OverflowError):
+    except pyarrow.ArrowException:
         raise _misfit(rows, schema, name) from None
 
 

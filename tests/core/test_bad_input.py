@@ -1,0 +1,240 @@
+"""Whatever is wrong with data is said before work begins: file, row and column, what was wanted, what to do next."""
+
+import gzip
+import json
+import zipfile
+
+import numpy
+import pyarrow
+import pyarrow.parquet
+import pytest
+from PIL import Image
+
+from penjing.core.errors import DataError
+from penjing.core.examples import read
+from penjing.core.media import Media
+
+GOOD = "text,label\n" + "good,1\n" * 3
+
+
+def refused(path, *words, columns=None, split=None):
+    """The message of the error that reading gives; it holds all of `words`, in their order."""
+    with pytest.raises(DataError) as caught:
+        read(path, split).require(columns or {})
+    message, place = str(caught.value), 0
+    for word in words:
+        assert word in message[place:], message
+        place = message.index(word, place) + len(word)
+    return message
+
+
+def file(folder, content, name="reviews.csv"):
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+CSV = [
+    ("empty", b"", ["reviews.csv: the file is empty"]),
+    ("only blank lines", b"\n\n\n", ["only blank lines", "a header row"]),
+    ("only a header", b"text,label", ["only a header, no rows"]),
+    ("only a header and its line end", b"text,label\r\n", ["only a header, no rows"]),
+    ("a long row", GOOD + "a,b,c\n", ["reviews.csv, row 5: 3 values, the header names 2", "2 values a row", "quotes"]),
+    ("a short row", GOOD + "a\n" + GOOD, ["row 5: 1 values, the header names 2"]),
+    ("a pair of stray quotes", GOOD + '"a\nb,1\nc",\n"x\ny\n', ["row 6: a quote is opened and never closed"]),
+    ("quotes that swallow rows", GOOD + '"a,1\nb,0\nc"d,1,0\n', ["row 5: 3 values and runs over 3 lines"]),
+    ("an open quote in the first column", GOOD + '"a,1\nb,0\n', ["row 5: a quote is opened and never closed", "in pairs"]),
+    ("an open quote in the last column", GOOD + 'a,"1\nb,0\n', ["row 5: a quote is opened and never closed", "close it"]),
+    ("an open quote before the end of the file", GOOD + 'a,"1', ["row 5: a quote is opened and never closed"]),
+    ("an open quote in the header", 'text,"label\n' + "good,1\n" * 30_000, ["row 1: a quote is opened and never closed"]),
+    ("a NUL byte", GOOD + "a\0b,1\n", ["row 5: a NUL byte (byte 33)", "tr -d"]),
+    ("two columns of one name", "text,label, text\na,b,c\n", ["row 1: columns 1 and 3 are both called 'text'", "rename"]),
+    ("two columns without a name", ",,text\na,b,c\n", ["columns 1 and 2 are both called ''"]),
+    (
+        "Chinese in GB 18030",
+        GOOD.encode() + "很好,1\n".encode("gb18030"),
+        ["row 5, byte 32", "gb18030", "iconv -f gb18030 -t utf-8 reviews.csv"],
+    ),
+    ("French in Latin 1", GOOD.encode() + "très bon été,1\n".encode("latin1"), ["row 5, byte 34", "latin1", "iconv -f latin1"]),
+    ("UTF-16", GOOD.encode("utf-16"), ["is not UTF-8", "utf-16", "iconv -f utf-16"]),
+    ("UTF-16 without a byte order mark", GOOD.encode("utf-16-le"), ["row 1: a NUL byte"]),
+    ("a header in Latin 1", "text,étiquette\na,1\n".encode("latin1"), ["row 1, byte 5"]),
+    ("bad bytes below a value of two lines", GOOD.encode() + b'"a\nb",1\n\xff,1\n', ["row 6, byte 40"]),
+]
+
+
+@pytest.mark.parametrize("content, words", [case[1:] for case in CSV], ids=[case[0] for case in CSV])
+def test_a_csv_that_cannot_be_read_is_refused_with_its_row(tmp_path, content, words):
+    refused(file(tmp_path, content), *words)
+
+
+def test_bad_bytes_are_counted_right_across_pieces(tmp_path, monkeypatch):
+    """A character of three bytes lies across the border of two pieces, just before the bad one."""
+    content = GOOD.encode() + "很好很好".encode() + b"\xff,1\n"
+    for size in range(1, 12):
+        monkeypatch.setattr("penjing.core.readers.source_file._PIECE_BYTES", size)
+        refused(file(tmp_path, content), f"row 5, byte {content.index(255)}:")
+
+
+def test_an_open_quote_far_from_the_end_of_a_large_file_names_its_row(tmp_path, monkeypatch):
+    monkeypatch.setattr("penjing.core.readers.delimited._BLOCK_BYTES", 1024)
+    refused(file(tmp_path, GOOD + 'a,"1\n' + "b,0\n" * 1000), "row 5: a quote is opened and never closed")
+
+
+def test_bad_bytes_in_a_gzipped_file_are_converted_by_a_command_that_unpacks(tmp_path):
+    refused(file(tmp_path, gzip.compress(GOOD.encode() + b"\xb5,1\n"), "a.csv.gz"), "row 5, byte 32", "gunzip -c a.csv.gz | iconv")
+
+
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.jsonl.gz", "a.parquet.gz"])
+@pytest.mark.parametrize("damage", [lambda packed: packed[:-9], lambda packed: b"text,label\ngood,1\n"])
+def test_damaged_gzip_is_refused(tmp_path, name, damage):
+    content = b'{"a": 1}\n' * 1000 if "jsonl" in name else GOOD.encode() * 100
+    refused(file(tmp_path, damage(gzip.compress(content)), name), f"{name}: damaged gzip", "gzip -t")
+
+
+JSONL = [
+    ("no JSON", '{"a": 1}\n\n{"a": 1,}\n', ["a.jsonl, line 3: not JSON", "one object a line"]),
+    ("no object", '{"a": 1}\n"good"\n', ["line 2", "is not an object"]),
+    ("an empty object", "{}\n", ["line 1", "is not an object with values"]),
+    ("one list", '[{"a": 1}]', ["line 1", "is not an object", "jq -c"]),
+    ("no rows", "\n\n", ["a.jsonl: no rows"]),
+    ("mixed types in a batch", '{"a": 1}\n{"a": 2}\n{"a": "x"}\n', ["line 3: a 'x' cannot be stored", "the lines above hold int64"]),
+    ("mixed types of lists", '{"a": ["x"]}\n{"a": [1]}\n', ["line 2: a '[1]' cannot be stored"]),
+    ("half a character", '{"a": "\\ud83d"}\n', ["line 1: a '\\ud83d' cannot be stored"]),
+    ("a number beyond 64 bits", '{"a": 1}\n{"a": 99999999999999999999}\n', ["line 2: a '99999999999999999999' cannot be stored"]),
+    ("wrong encoding", b'{"a": "x"}\n{"a": "\xb5"}\n', ["a.jsonl, line 2, byte 18", "iconv"]),
+]
+
+
+@pytest.mark.parametrize("content, words", [case[1:] for case in JSONL], ids=[case[0] for case in JSONL])
+def test_json_lines_that_cannot_be_read_are_refused_with_their_line(tmp_path, content, words):
+    refused(file(tmp_path, content, "a.jsonl"), *words)
+
+
+def test_mixed_types_are_found_between_batches_too(tmp_path, monkeypatch):
+    monkeypatch.setattr("penjing.core.readers.json_lines._BATCH_ROWS", 2)
+    content = "\n".join(json.dumps({"a": value}) for value in (1, 2, 3, 4, "x"))
+    refused(file(tmp_path, content, "a.jsonl"), "line 5: a 'x' cannot be stored")
+
+
+def test_a_parquet_file_that_is_none_or_is_damaged_is_refused(tmp_path):
+    refused(file(tmp_path, GOOD * 10, "a.parquet"), "a.parquet: not a complete parquet file")
+    pyarrow.parquet.write_table(pyarrow.table({"a": numpy.random.default_rng(0).integers(0, 2**60, 10_000)}), tmp_path / "b.parquet")
+    content = bytearray((tmp_path / "b.parquet").read_bytes())
+    content[4:2000] = b"\xff" * 1996
+    refused(file(tmp_path, bytes(content), "b.parquet"), "b.parquet: not a complete parquet file")
+    pyarrow.parquet.write_table(pyarrow.table({"a": pyarrow.array([], pyarrow.int64())}), tmp_path / "c.parquet")
+    refused(tmp_path / "c.parquet", "c.parquet: no rows")
+    twice = pyarrow.Table.from_arrays([pyarrow.array([1]), pyarrow.array([2])], ["a", "a"])
+    pyarrow.parquet.write_table(twice, tmp_path / "d.parquet")
+    refused(tmp_path / "d.parquet", "more than one column is called 'a'")
+
+
+def test_a_missing_column_names_the_nearest_and_those_that_are_there(tmp_path):
+    path = file(tmp_path, "txt,label\ngood,1\n")
+    refused(path, "reviews.csv: no column 'text'", "'txt' or 'label'", "--columns text=", columns={"text": str})
+    with pytest.raises(DataError, match=r"no column 'lable'(.|\n)*'label'"):
+        read(path).column("lable")
+
+
+def test_a_column_missing_in_one_split_names_its_file(tmp_path):
+    file(tmp_path, GOOD, "train.csv")
+    file(tmp_path, "text\ngood\n", "test.csv")
+    refused(tmp_path, f"{tmp_path.name}/test.csv: no column 'label'", columns={"text": str, "label": str})
+
+
+def test_empty_values_are_counted_and_the_first_is_named(tmp_path):
+    path = file(tmp_path, "text,label\ngood,1\n  ,1\n,0\n")
+    refused(path, "reviews.csv, row 3: text is empty (and 1 more)", "text", "take it out", columns={"text": str})
+    path = file(tmp_path, '{"tokens": ["a"]}\n{"tokens": []}\n{"tokens": null}\n', "a.jsonl")
+    refused(path, "a.jsonl, line 2: tokens is empty (and 1 more)", "lists", columns={"tokens": list})
+    path = file(tmp_path, '{"text": null}\n{"text": null}\n', "b.jsonl")
+    refused(path, "b.jsonl, line 1: text is empty (and 1 more)", columns={"text": str})
+
+
+def test_values_that_are_no_numbers_are_named(tmp_path):
+    path = file(tmp_path, "age,income\n3,1e3\n3.5,many\n")
+    refused(path, "row 3: age '3.5' cannot be read as whole numbers", columns={"age": int})
+    refused(path, "row 3: income 'many' cannot be read as numbers", columns={"income": float})
+
+
+def test_a_column_of_another_type_is_refused_whole(tmp_path):
+    path = file(tmp_path, '{"text": ["a"], "label": 1.5}\n', "a.jsonl")
+    refused(path, "a.jsonl: column 'text' holds list", "text", columns={"text": str})
+    refused(path, "a.jsonl: column 'label' holds double", "text", columns={"label": str})
+
+
+def test_a_path_to_no_image_is_found_before_work_begins(tmp_path):
+    Image.new("L", (2, 2)).save(tmp_path / "1.png")
+    path = file(tmp_path, "image,label\n1.png,a\n2.png,a\n")
+    refused(path, "reviews.csv, row 3: image '2.png' names no file", columns={"image": Media})
+
+
+def test_a_damaged_image_is_refused_with_its_place(tmp_path):
+    Image.effect_noise((64, 64), 50).save(tmp_path / "good.png")
+    content = (tmp_path / "good.png").read_bytes()
+    table = pyarrow.table({"image": [content, content[: len(content) // 2], b"GIF89a", b"not an image"]})
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    for row in (2, 3, 4):
+        with pytest.raises(DataError, match=f"a.parquet, row {row}: damaged image(.|\n)*take out the row"):
+            read(tmp_path / "a.parquet")[row - 1]["image"].image()
+
+
+def test_an_image_bomb_is_refused_with_its_place(tmp_path, monkeypatch):
+    Image.new("1", (100, 100)).save(tmp_path / "1.png")
+    path = file(tmp_path, "image\n1.png\n")
+    for limit in (9_000, 4_000):  # Pillow warns beyond the limit and raises beyond twice the limit
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+        with pytest.raises(DataError, match=r"reviews.csv, row 2: the image is too large(.|\n)*at most"):
+            read(path)[0]["image"].image()
+
+
+def test_a_damaged_zip_archive_is_refused(tmp_path):
+    file(tmp_path, b"PK not really", "train.zip")
+    refused(tmp_path, "train.zip: not a complete zip archive", "unzip -t")
+
+
+@pytest.mark.parametrize("place, words", [("1.png", "is in no class folder"), ("animals/cat/1.png", "is 2 folders deep")])
+def test_an_image_that_is_not_in_one_class_folder_is_refused(tmp_path, place, words):
+    with zipfile.ZipFile(tmp_path / "train.zip", "w") as archive:
+        archive.writestr("dog/1.png", b"")
+        archive.writestr(place, b"")
+    refused(tmp_path, f"{place}: this image {words}", "<class>/<image>")
+
+
+def test_a_folder_with_nothing_to_read_says_what_it_holds(tmp_path):
+    refused(tmp_path, "nothing to read in this folder; it holds nothing")
+    file(tmp_path, "x", "notes.txt")
+    refused(tmp_path, "it holds notes.txt", ".csv, .tsv, .jsonl, .parquet")
+
+
+def test_a_folder_of_several_tables_asks_which(tmp_path):
+    for name in ("reviews.csv", "films.csv"):
+        file(tmp_path, GOOD, name)
+    refused(tmp_path, "2 tables, none of them named as a split", "'films.csv'", "'reviews.csv'")
+    assert len(read(tmp_path, split="films")) == 3
+
+
+def test_two_files_for_one_split_are_refused(tmp_path):
+    for name in ("train.csv", "dev.csv", "valid.csv"):
+        file(tmp_path, GOOD, name)
+    refused(tmp_path, "both dev.csv and valid.csv are the validation split")
+
+
+def test_a_split_that_is_not_there_names_the_nearest(tmp_path):
+    for name in ("train.csv", "test.csv"):
+        file(tmp_path, GOOD, name)
+    refused(tmp_path, "no split called 'tset'", "'test'", split="tset")
+    refused(tmp_path / "train.csv", "train.csv is one file, it has no split 'test'", "name the folder", split="test")
+
+
+def test_a_mistyped_path_names_the_nearest_in_the_deepest_folder_there_is(tmp_path):
+    file(tmp_path, GOOD, "reviews.csv")
+    refused(tmp_path / "reveiws.csv", "no file or folder", str(tmp_path), "'reviews.csv'", "correct the path")
+    refused(tmp_path / "reviews" / "deep" / "train.csv", "no file or folder", "'reviews.csv'")
+
+
+def test_what_is_no_file_of_rows_is_refused(tmp_path):
+    refused(file(tmp_path, "x", "model.bin"), "model.bin: not a file of rows", ".parquet")
+    refused("hf:org/name", "not fetched from the hub", "download")
+    refused("sklearn:digit", "no data called 'sklearn:digit'", "sklearn:digits")
