@@ -120,11 +120,11 @@ def test_bootstrap_by_groups_does_not_take_copies_for_evidence():
 
 
 def test_bootstrap_by_groups_that_do_not_move_together_is_as_sure_as_by_rows():
-    """Flips strewn at random over documents of 10 rows: knowing the documents changes next to nothing."""
+    """Flips strewn at random over documents of 2 rows: knowing the documents changes next to nothing."""
     parent, child = _right(np.random.default_rng(2), 4000, 80, 80)
     score = (lambda rows: parent[rows].mean()), (lambda rows: child[rows].mean())
-    by_document = judge_by_bootstrap(*score, 4000, 0.02, groups=np.repeat(np.arange(400), 10).tolist())
-    assert by_document.n == 400 and by_document.passed
+    by_document = judge_by_bootstrap(*score, 4000, 0.02, groups=np.repeat(np.arange(2000), 2).tolist())
+    assert by_document.n == 2000 and by_document.passed
     assert by_document.upper == pytest.approx(judge_by_bootstrap(*score, 4000, 0.02).upper, rel=0.1)
 
 

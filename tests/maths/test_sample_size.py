@@ -65,9 +65,10 @@ def test_without_expected_flips_the_told_rows_are_those_of_zero_flips():
     assert rows_needed(0.02, 0.0) == rows_at_zero_flips(0.02)
 
 
-def test_told_rows_are_quick_to_tell():
+@pytest.mark.parametrize(("floor", "flips"), [(0.01, 0.12), (0.005, 0.06), (0.001, 0.12)])
+def test_told_rows_are_quick_to_tell(floor, flips):
     start = time.perf_counter()
-    rows_needed(0.01, 0.12)
+    rows_needed(floor, flips)
     assert time.perf_counter() - start < 1.0
 
 

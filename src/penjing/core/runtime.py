@@ -56,6 +56,11 @@ def colour() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
+def for_children() -> dict[str, str]:
+    """The environment for a process that shall import what this one can."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
 def versions() -> dict[str, str]:
     """Versions of Python, penjing and the libraries whose change can change a result."""
     found = {"python": platform.python_version()}

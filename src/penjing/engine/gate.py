@@ -6,8 +6,10 @@ weights, runs the probe rows and reports. That takes a fraction of a second, whe
     python -m penjing.engine.gate      reads one request a line, answers one line each; ends with its standard input
 """
 
+import atexit
 import functools
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from penjing.core.contracts import Batch, Task
 from penjing.core.errors import ModelError
 from penjing.core.model_dir import ModelDir
+from penjing.core.runtime import for_children
 
 TOLERANCE = 1e-4  # of the largest logit; a row alone and in a batch differ by about 1e-6, damaged weights by far more
 
@@ -69,33 +72,43 @@ def warm_up() -> None:
     _process()
 
 
+def close() -> None:
+    """End the waiting process, if there is one."""
+    if _process.cache_info().currsize:
+        with _process() as process:
+            process.terminate()
+        _process.cache_clear()
+
+
 @functools.cache
 def _process() -> subprocess.Popen:
     command = [sys.executable, "-m", "penjing.engine.gate"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    atexit.register(close)
+    return subprocess.Popen(command, **pipes, text=True, env=for_children())  # type: ignore[call-overload]
 
 
 def _ask(**request: Any) -> dict[str, Any]:
     process = _process()
     try:
         print(json.dumps(request), file=process.stdin, flush=True)
-        line = process.stdout.readline()  # type: ignore[union-attr]
+        line = process.stdout.readline()
     except OSError:
         line = ""
     if not line:
-        _process.cache_clear()
+        close()
         raise ModelError(f"{request['path']}: the process that checks what was written ended early", fix="is there memory left? try again")
     return json.loads(line)
 
 
 def _serve() -> None:
     """Answer requests until standard input ends; each in a forked child, so that none has held a model before."""
-    import transformers.models.auto.modeling_auto  # noqa: F401  imported before the fork, for all children
+    import transformers
+    import transformers.models.bert.modeling_bert  # noqa: F401  what it imports is most of what any architecture does, 2 s before the fork
 
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print must not mix with the answers
-    transformers.utils.logging.set_verbosity(50)
+    transformers.utils.logging.set_verbosity(logging.CRITICAL)
     transformers.utils.logging.disable_progress_bar()
     for line in sys.stdin:
         read, write = os.pipe()

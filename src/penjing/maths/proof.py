@@ -92,9 +92,7 @@ def tango_upper(worse: ArrayLike, better: ArrayLike, n: ArrayLike, level: float 
     return high
 
 
-def tango_clearance(
-    worse: ArrayLike, better: ArrayLike, n: ArrayLike, floor: ArrayLike, level: float = LEVEL
-) -> np.ndarray:
+def tango_clearance(worse: ArrayLike, better: ArrayLike, n: ArrayLike, floor: ArrayLike, level: float = LEVEL) -> np.ndarray:
     """Rows by which b - c stays below what the score test of a loss of `floor` allows; at least 0 where it passes.
 
     floor    in (-1, 1]; rising in it, falling in b, so that it decides without the bound being solved for

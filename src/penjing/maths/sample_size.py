@@ -16,6 +16,7 @@ from penjing.maths.proof import LEVEL, tango_clearance
 
 POWER = 0.80
 MOST_CHECKED = 200  # sample sizes looked at for a dip of the power; covers every one for floors from 1 point up
+MANY_FLIPS = 1000  # the dips are about 0.12 / d deep (summed for d from 8 to 900): from here on below 0.0002
 
 
 def rows_at_zero_flips(floor: float, level: float = LEVEL) -> int:
@@ -49,8 +50,8 @@ def power_at(n: int, floor: float, flip_share: float, loss: float = 0.0, level: 
 def rows_needed(floor: float, flip_share: float, power: float = POWER, level: float = LEVEL) -> int:
     """Fewest rows from which on the test passes with at least `power` when nothing is truly lost.
 
-    From there on: the power dips where the greatest b allowed lags behind n, about once in 1 / floor rows, so it must
-    hold over the 2 / floor sizes that follow too.
+    From there on: the power dips where the greatest b allowed lags behind n, about once in 1 / floor rows, so where few
+    rows flip it must hold over the 2 / floor sizes that follow too.
 
     Raises OptionError where the floor is not within (0, 1).
     """
@@ -61,11 +62,12 @@ def rows_needed(floor: float, flip_share: float, power: float = POWER, level: fl
         n = _crossing(low, floor, flip_share, power, level)
     window = math.ceil(2 / floor)
     step = max(1, window // MOST_CHECKED)
-    while True:
+    while n * flip_share < MANY_FLIPS:
         dips = [k for k in range(1, window + 1, step) if power_at(n + k, floor, flip_share, level=level) < power]
         if not dips:
-            return n
+            break
         n += dips[-1] + 1
+    return n
 
 
 def rows_needed_by_spread(floor: float, spread: float, n: int, power: float = POWER, level: float = LEVEL) -> int:

@@ -26,7 +26,8 @@ class ImageClassification(Task):
     primary, version = "accuracy", 1
 
     def encode(self, example, processor):
-        row = {"pixel_values": processor(example["image"].image(), return_tensors="pt")["pixel_values"][0]}  # (K, H, W)
+        image = example["image"].image().convert("L" if len(processor.image_mean) == 1 else "RGB")
+        row = {"pixel_values": processor(image, return_tensors="pt")["pixel_values"][0]}  # (K, H, W)
         if "label" in example:  # absent when serving
             row["label"] = self.labels.index(example["label"])
         return row

@@ -1,0 +1,121 @@
+"""The law of every method found in the folders, each on a model that it fits."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from penjing.core.contracts import Anatomy
+from penjing.core.find import find, names
+from penjing.core.options import build, flags
+from penjing.core.runtime import Runtime
+from penjing.engine import create
+from penjing.engine.anatomy import anatomy, with_weights
+from penjing.engine.batches import Encoded
+from penjing.maths.losses import cross_entropy
+from penjing.methods.distill import Functions
+from penjing.stages import _frame
+from tests.contract.test_tasks import LABELS, SMALLEST, rows
+
+KINDS = ("finetune", "distill", "prune", "quantize")
+EVERY = [(kind, name) for kind in KINDS for name in names(f"methods.{kind}")]
+
+
+def loaded_for(task_name):
+    kind = find("tasks", task_name).TASK
+    examples = rows(kind, 12)
+    return create.create(SMALLEST[kind.media], kind(LABELS), examples, Runtime()), examples
+
+
+TASKS = ("text-classification", "image-classification")
+
+
+@pytest.mark.parametrize(("kind", "name"), EVERY)
+def test_options_are_a_frozen_dataclass_whose_defaults_can_be_built(kind, name):
+    options = find(f"methods.{kind}", name).Options
+    assert dataclasses.is_dataclass(options) and options.__dataclass_params__.frozen
+    assert build(options, {}) == options()
+
+
+@pytest.mark.parametrize(("kind", "name"), EVERY)
+def test_flags_of_a_method_never_collide_with_those_of_its_stage(kind, name):
+    given = [flag.name for flag in _frame.stage_flags(kind, name)]
+    assert len(given) == len(set(given)), sorted(n for n in given if given.count(n) > 1)
+    assert all(flag.about for flag in flags(find(f"methods.{kind}", name).Options))
+
+
+@pytest.mark.parametrize("name", names("methods.prune"))
+@pytest.mark.parametrize("task_name", TASKS)
+def test_what_prune_leaves_is_smaller_works_and_says_so_in_its_config(name, task_name):
+    loaded, examples = loaded_for(task_name)
+    parts, method = anatomy(loaded.model), find("methods.prune", name)
+    if not method.fits(parts):
+        pytest.skip(f"{name} does not fit {loaded.model.config.model_type}")
+    before = {key: value.clone() for key, value in loaded.model.state_dict().items()}
+    batch = Encoded(examples, loaded.task, loaded.processor).batch(range(len(examples)))
+    small = method.apply(loaded.model, parts, [batch], loaded.task.loss, method.Options(keep_share=0.5))
+    model = with_weights(loaded.model, small.changes, small.weights)
+    assert sum(p.numel() for p in model.parameters()) < loaded.parameters
+    assert model(**batch.inputs).logits.isfinite().all()
+    for key, value in loaded.model.state_dict().items():
+        torch.testing.assert_close(value, before[key])
+
+
+@pytest.mark.parametrize("name", names("methods.prune"))
+@pytest.mark.parametrize("task_name", TASKS)
+def test_prune_that_keeps_everything_changes_no_answer(name, task_name):
+    loaded, examples = loaded_for(task_name)
+    parts, method = anatomy(loaded.model), find("methods.prune", name)
+    if not method.fits(parts):
+        pytest.skip(f"{name} does not fit {loaded.model.config.model_type}")
+    batch = Encoded(examples, loaded.task, loaded.processor).batch(range(len(examples)))
+    same = method.apply(loaded.model, parts, [batch], loaded.task.loss, method.Options(keep_share=1.0))
+    model = with_weights(loaded.model, same.changes, same.weights)
+    torch.testing.assert_close(model(**batch.inputs).logits, loaded.model.eval()(**batch.inputs).logits)
+
+
+@pytest.mark.parametrize("name", names("methods.prune"))
+def test_prune_does_not_claim_a_model_that_has_nothing_to_remove(name):
+    assert not find("methods.prune", name).fits(Anatomy())
+
+
+@pytest.mark.parametrize("name", names("methods.distill"))
+@pytest.mark.parametrize("task_name", TASKS)
+def test_a_student_that_equals_its_teacher_has_nothing_left_to_learn_of_it(name, task_name):
+    loaded, examples = loaded_for(task_name)
+    method = find("methods.distill", name)
+    batch = Encoded(examples, loaded.task, loaded.processor).batch(range(len(examples)))
+    settings = method.Options(soft_share=1.0)
+    loss = method.apply(loaded.model, Functions(loaded.task.loss, loaded.task.logits), settings)
+    outputs = loaded.model(**batch.inputs)
+    assert loss(outputs, batch).mean().item() == pytest.approx(0, abs=1e-5)
+    outputs.logits = outputs.logits.detach() + torch.tensor([1.0, 0, 0])
+    assert loss(outputs, batch).mean().item() > 1e-3
+
+
+@pytest.mark.parametrize("name", names("methods.distill"))
+def test_without_a_share_for_the_teacher_the_loss_is_the_tasks_own(name):
+    loaded, examples = loaded_for("text-classification")
+    batch = Encoded(examples, loaded.task, loaded.processor).batch(range(len(examples)))
+    method = find("methods.distill", name)
+    loss = method.apply(loaded.model, Functions(loaded.task.loss, loaded.task.logits), method.Options(soft_share=0.0))
+    outputs = loaded.model(**batch.inputs)
+    wanted = torch.nn.functional.cross_entropy(outputs.logits, batch.targets["label"])
+    torch.testing.assert_close(loss(outputs, batch).mean(), wanted)
+    torch.testing.assert_close(cross_entropy(outputs.logits, batch.targets["label"]).mean(), wanted)
+
+
+def test_taylor_importance_of_a_linear_model_is_the_change_of_the_loss():
+    """For a loss that is linear in the activations, |activation x gradient| is exactly what silencing a neuron changes."""
+    from penjing.core.contracts import Batch, RowLoss
+    from penjing.methods.prune.feed_forward import importance
+
+    torch.manual_seed(0)
+    narrow = torch.nn.Linear(5, 1, bias=False)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 5), narrow)
+    inputs = torch.rand(1, 3)
+    model.register_forward_pre_hook(lambda module, args, kwargs: ((kwargs.pop("x"),), kwargs), with_kwargs=True)
+    batch = Batch({"x": inputs}, {}, torch.zeros(1, dtype=torch.int64))
+    scores = importance(model, ["1"], [batch], lambda outputs, _: RowLoss(outputs[:, 0], torch.ones(1)))["1"]
+    hidden = model[0](inputs)[0]
+    torch.testing.assert_close(scores, (hidden * narrow.weight[0]).abs().detach())

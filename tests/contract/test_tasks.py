@@ -1,0 +1,154 @@
+"""The law of every task found in the folder: what the waist promises, held against rows made here."""
+
+import numpy
+import pytest
+import torch
+from PIL import Image
+
+from penjing.core.collate import ROW
+from penjing.core.contracts import Batch, Prediction, Task
+from penjing.core.find import find, names
+from penjing.core.media import Media
+from penjing.core.runtime import Runtime
+from penjing.engine import create
+
+LABELS = ["no", "yes", "maybe"]
+SMALLEST = {"text": "bert-tiny", "image": "resnet-tiny"}
+
+
+def rows(task: type[Task], num_rows: int = 6):
+    """Rows for a task's columns, made from their types."""
+    draw = numpy.random.default_rng(0)
+    values = {
+        "text": lambda i: f"word{i} " * (1 + i),
+        "image": lambda i: Media(draw.integers(0, 255, (8, 8), dtype=numpy.uint8), f"image {i}"),
+        "label": lambda i: LABELS[i % len(LABELS)],
+    }
+    return [{name: values[name](i) for name in task.columns} for i in range(num_rows)]
+
+
+@pytest.fixture(params=names("tasks"), scope="module")
+def made(request):
+    """(task, examples, model, processor) for each task."""
+    kind = find("tasks", request.param).TASK
+    examples = rows(kind)
+    task = kind(LABELS)
+    loaded = create.create(SMALLEST[kind.media], task, examples, Runtime())
+    return task, examples, loaded.model, loaded.processor
+
+
+def batch_of(task, examples, processor, labelled=True) -> Batch:
+    keep = task.columns if labelled else task.input_columns()
+    encoded = []
+    for i, example in enumerate(examples):
+        entries = task.encode({name: example[name] for name in keep}, processor)
+        encoded += [{**entry, ROW: i} for entry in (entries if isinstance(entries, list) else [entries])]
+    return task.collate(encoded, processor)
+
+
+def test_the_file_says_what_data_metric_and_explanation_are(made):
+    module = find("tasks", type(made[0]).__module__.rsplit(".", 1)[-1])
+    assert all(word in module.__doc__ for word in ("Data ", "Metric ", "Explain "))
+    assert module.TASK is type(made[0])
+
+
+def test_encoding_needs_no_label_and_gives_the_same_inputs_without_it(made):
+    task, examples, _, processor = made
+    with_label, without = (batch_of(task, examples, processor, labelled) for labelled in (True, False))
+    assert not without.targets and with_label.targets
+    for name, value in with_label.inputs.items():
+        torch.testing.assert_close(value, without.inputs[name])
+
+
+def test_inputs_are_exactly_keywords_of_the_models_forward(made):
+    task, examples, model, processor = made
+    batch = batch_of(task, examples, processor)
+    assert model(**batch.inputs).logits.isfinite().all()
+    assert batch.rows.dtype == torch.int64 and len(batch.rows) == len(next(iter(batch.inputs.values())))
+
+
+def test_the_loss_is_per_row_and_does_not_depend_on_the_other_rows(made):
+    task, examples, model, processor = made
+    model.eval()
+    whole = batch_of(task, examples, processor)
+    together = task.loss(model(**whole.inputs), whole)
+    assert together.total.shape == together.count.shape == (len(examples),)
+    for i in range(len(examples)):
+        alone = batch_of(task, examples[i : i + 1], processor)
+        one = task.loss(model(**alone.inputs), alone)
+        torch.testing.assert_close(one.total[0], together.total[i], atol=1e-4, rtol=1e-4)
+
+
+def test_the_loss_of_bf16_logits_is_computed_in_fp32(made):
+    task, examples, model, processor = made
+    batch = batch_of(task, examples, processor)
+    outputs = model(**batch.inputs)
+    outputs.logits = outputs.logits.bfloat16()
+    assert task.loss(outputs, batch).total.dtype == torch.float32
+
+
+def test_distributions_name_the_row_they_belong_to(made):
+    task, examples, model, processor = made
+    batch = batch_of(task, examples, processor)
+    logits, owners = task.logits(model(**batch.inputs), batch)
+    assert logits.ndim == 2 and len(owners) == len(logits)
+    assert set(owners.tolist()) == set(range(len(examples)))
+
+
+def test_every_row_gets_one_answer_in_the_words_of_the_data(made):
+    task, examples, model, processor = made
+    batch = batch_of(task, examples, processor, labelled=False)
+    answers = task.predict(lambda **inputs: model(**inputs), batch)
+    assert len(answers) == len(examples)
+    assert all(answer.value in task.labels and 0 <= answer.score <= 1 for answer in answers)
+
+
+def test_perfect_answers_score_one_and_scoring_twice_gives_the_same(made):
+    task, examples, _, _ = made
+    perfect = [Prediction(example["label"]) for example in examples]
+    scores = task.score(perfect, examples)
+    assert task.primary in scores and scores == task.score(perfect, examples)
+    assert all(value == pytest.approx(1.0) for value in scores.values())
+
+
+def test_the_primary_metric_is_the_mean_of_the_rows_where_a_task_says_so(made):
+    task, examples, _, _ = made
+    answers = [Prediction(LABELS[0]) for _ in examples]
+    each = task.per_row(answers, examples)
+    assert each is None or numpy.mean(each) == pytest.approx(task.score(answers, examples)[task.primary])
+
+
+def test_what_explains_is_one_differentiable_number_a_row(made):
+    task, examples, model, processor = made
+    batch = batch_of(task, examples, processor)
+    target = task.target(model(**batch.inputs), batch)
+    assert target.shape == (len(examples),) and target.requires_grad
+
+
+def test_the_baseline_learns_and_answers_in_labels(made):
+    task, examples, _, _ = made
+    pipeline = task.baseline(len(examples)).fit(examples, [example["label"] for example in examples])
+    assert set(pipeline.predict(examples)) <= set(LABELS)
+
+
+def test_labels_that_are_numbers_are_sorted_as_numbers(made):
+    task, examples, _, _ = made
+    given = [{**example, "label": str(label)} for example, label in zip(examples, (10, 9, 2, 1, 2, 10))]
+    assert task.learn_labels(given) == ["1", "2", "9", "10"]
+
+
+def test_a_row_can_be_shown_to_a_reader(made):
+    task, examples, _, _ = made
+    shown = task.show(examples[0])
+    assert shown.keys() <= {"text", "image"} and all(isinstance(value, str) and value for value in shown.values())
+
+
+def test_images_of_other_sizes_and_colours_fit_one_batch():
+    task = find("tasks", "image-classification").TASK(LABELS)
+    pixels = numpy.random.default_rng(1).integers(0, 255, (20, 30, 3), dtype=numpy.uint8)
+    mixed = [{"image": Media(pixels), "label": "no"}, {"image": Media(numpy.asarray(Image.fromarray(255 - pixels).convert("L"))), "label": "yes"}]
+    loaded = create.create("resnet-tiny", task, mixed, Runtime())
+    assert batch_of(task, mixed, loaded.processor).inputs["pixel_values"].shape[:2] == (2, 3)
+    grey = create.create("resnet-tiny", task, mixed[1:], Runtime())
+    assert batch_of(task, mixed, grey.processor).inputs["pixel_values"].shape[:2] == (2, 1)
+    assert task.baseline(2).fit(mixed, ["no", "yes"]).predict(mixed).tolist() == ["no", "yes"]
