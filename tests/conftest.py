@@ -24,13 +24,17 @@ def cache(tmp_path_factory):
     gate.close()
 
 
-GOOD, BAD, REST = "lovely splendid warm bright".split(), "dull awful cold broken".split(), "the a film room was and very quite".split()
+GOOD, BAD, REST = (
+    ["lovely", "splendid", "warm", "bright"],
+    ["dull", "awful", "cold", "broken"],
+    ["the", "a", "film", "room", "was", "and", "very", "quite"],
+)
 
 
 def review(draw: random.Random) -> tuple[str, str]:
     """A sentence whose label one word decides."""
     label = draw.choice(("good", "bad"))
-    words = draw.choices(REST, k=5) + [draw.choice(GOOD if label == "good" else BAD)] + [str(draw.randrange(10**6))]
+    words = [*draw.choices(REST, k=5), draw.choice(GOOD if label == "good" else BAD), str(draw.randrange(10**6))]
     draw.shuffle(words)
     return " ".join(words), label
 
@@ -69,6 +73,13 @@ def image_parent(tmp_path_factory, runtime):
     """A small residual network that has learnt the digits a little."""
     out = tmp_path_factory.mktemp("models") / "image"
     penjing.finetune(
-        "new:resnet-tiny", "sklearn:digits", task="image-classification", out=out, runtime=runtime, epochs=3, learning_rate=3e-3, batch_rows=64
+        "new:resnet-tiny",
+        "sklearn:digits",
+        task="image-classification",
+        out=out,
+        runtime=runtime,
+        epochs=3,
+        learning_rate=3e-3,
+        batch_rows=64,
     )
     return out

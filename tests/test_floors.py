@@ -7,7 +7,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1] / "src" / "penjing"
-FLOORS = {"core": 0, "maths": 1, "tasks": 2, "families": 2, "methods": 2, "engine": 3, "stages": 4, "serve": 5, "cli": 5, "__main__": 6, "__init__": 5}
+FLOORS = {
+    "core": 0,
+    "maths": 1,
+    "tasks": 2,
+    "families": 2,
+    "methods": 2,
+    "engine": 3,
+    "stages": 4,
+    "serve": 5,
+    "cli": 5,
+    "__main__": 6,
+    "__init__": 5,
+}
 FILES = sorted(ROOT.rglob("*.py"))
 COMPOSERS = {"shrink", "run", "_dry_run", "_frame"}
 

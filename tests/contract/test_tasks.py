@@ -146,7 +146,10 @@ def test_a_row_can_be_shown_to_a_reader(made):
 def test_images_of_other_sizes_and_colours_fit_one_batch():
     task = find("tasks", "image-classification").TASK(LABELS)
     pixels = numpy.random.default_rng(1).integers(0, 255, (20, 30, 3), dtype=numpy.uint8)
-    mixed = [{"image": Media(pixels), "label": "no"}, {"image": Media(numpy.asarray(Image.fromarray(255 - pixels).convert("L"))), "label": "yes"}]
+    mixed = [
+        {"image": Media(pixels), "label": "no"},
+        {"image": Media(numpy.asarray(Image.fromarray(255 - pixels).convert("L"))), "label": "yes"},
+    ]
     loaded = create.create("resnet-tiny", task, mixed, Runtime())
     assert batch_of(task, mixed, loaded.processor).inputs["pixel_values"].shape[:2] == (2, 3)
     grey = create.create("resnet-tiny", task, mixed[1:], Runtime())

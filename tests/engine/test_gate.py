@@ -54,7 +54,7 @@ def test_a_missing_weight_is_refused(saved):
     weights = load_file(path)
     del weights["classifier.weight"]
     save_file(weights, path, metadata={"format": "pt"})
-    with pytest.raises(ModelError, match="finds no weights for classifier.weight"):
+    with pytest.raises(ModelError, match=r"finds no weights for classifier\.weight"):
         check(saved)
 
 

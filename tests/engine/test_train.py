@@ -131,7 +131,8 @@ def test_adamw_and_sgd_leave_norms_and_biases_out_of_weight_decay(runtime):
 def test_the_learning_rate_rises_then_falls_as_the_schedule_says(runtime):
     state, _ = started("text-classification", runtime, warmup_share=0.5, schedule="linear", learning_rate=1.0)
     rates = []
-    for state.number in range(state.steps):
+    for number in range(state.steps):
+        state.number = number
         rates.append(state.learning_rate())
     assert state.steps == 9 and rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     assert rates[5:] == pytest.approx([1.0, 0.75, 0.5, 0.25])

@@ -39,7 +39,7 @@ class RowLoss(NamedTuple):
     """
 
     total: "torch.Tensor"
-    count: "torch.Tensor"
+    count: "torch.Tensor"  # type: ignore[assignment]  # hides tuple.count, which nobody needs here
 
     def mean(self) -> "torch.Tensor":
         """() loss for each target."""

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 from penjing.core import ledger
 from penjing.core.contracts import Task
 from penjing.core.errors import DataError, OptionError, nearest
-from penjing.core.model_dir import ModelDir
 from penjing.core.examples import Examples, read
+from penjing.core.model_dir import ModelDir
 from penjing.core.roles import ROLES, SALT, Role, Roles, assign, overlap
 
 OVERLAP_LIMIT = 0.02  # share of proof rows that may be known to the parent; single repeated sentences stay below it

@@ -4,8 +4,11 @@ Blocks are the longest list of modules; the feed-forward part of a block is the 
 narrows it again. A family that is built otherwise says so itself (`channel_groups` in its file).
 """
 
+from typing import Any
+
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from penjing.core import find
 from penjing.core.contracts import Anatomy, ChannelGroup
@@ -14,7 +17,7 @@ DEPTHS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 WIDTHS = ("intermediate_size", "n_inner", "ffn_dim", "hidden_dim")
 
 
-def anatomy(model: nn.Module) -> Anatomy:
+def anatomy(model: PreTrainedModel) -> Anatomy:
     """The roles of the modules of a transformers model; roles it does not have stay empty."""
     if groups := _channel_groups(model):
         return Anatomy(channels=groups)
@@ -22,12 +25,12 @@ def anatomy(model: nn.Module) -> Anatomy:
     depth = next((name for name in DEPTHS if name in known), None)
     width = next((name for name in WIDTHS if isinstance(known.get(name), int)), None)
     lists = {name: module for name, module in model.named_modules() if isinstance(module, nn.ModuleList)}
-    wanted = known.get(depth)
+    wanted = known[depth] if depth else None
     name, blocks = next(((n, m) for n, m in lists.items() if len(m) == wanted), (None, ()))
     if name is None:
         return Anatomy()
     paths = tuple(f"{name}.{i}" for i in range(len(blocks)))
-    parts = tuple(_feed_forward(model, path, config.hidden_size, known.get(width, 0)) for path in paths)
+    parts = tuple(_feed_forward(model, path, config.hidden_size, known[width] if width else 0) for path in paths)
     embedding = next((n for n, m in model.named_modules() if isinstance(m, nn.Embedding)), None)
     return Anatomy(embedding=embedding, blocks=paths, feed_forward=parts if all(p[1] for p in parts) else (), depth=depth, width=width)
 
@@ -39,7 +42,7 @@ def _feed_forward(model: nn.Module, block: str, hidden: int, width: int) -> tupl
     return widen, narrow
 
 
-def _channel_groups(model: nn.Module) -> tuple[ChannelGroup, ...]:
+def _channel_groups(model: PreTrainedModel) -> tuple[ChannelGroup, ...]:
     own = model.config.model_type.removeprefix("penjing_").replace("_", "-")
     if not model.config.model_type.startswith("penjing_") or own not in find.names("families"):
         return ()
@@ -47,9 +50,10 @@ def _channel_groups(model: nn.Module) -> tuple[ChannelGroup, ...]:
     return tuple(ChannelGroup(**group) for group in family.channel_groups(model)) if "channel_groups" in vars(family) else ()
 
 
-def with_weights(model: nn.Module, changes: dict, weights: dict[str, torch.Tensor]) -> nn.Module:
+def with_weights(model: PreTrainedModel, changes: dict[str, Any], weights: dict[str, torch.Tensor]) -> PreTrainedModel:
     """A model of the same class, its config changed, holding exactly these weights: what it is and what its config says cannot part."""
     config = type(model.config).from_dict({**model.config.to_dict(), **changes})
     smaller = type(model)(config)
     smaller.load_state_dict(weights, strict=True)
-    return smaller.to(next(model.parameters()).device).eval()
+    smaller.to(next(model.parameters()).device)  # type: ignore[arg-type]  # its stub is wrapped wrongly
+    return smaller.eval()

@@ -36,24 +36,24 @@ def appraise(
     say(f"measuring on {len(rows):,} {role} rows", runtime.quiet)
     bases = [child] if parent is None else [parent, child]
     answers = [predict(base, task, rows, runtime) for base in bases]
-    measures: list[dict[str, Measure]] = [
-        {**quality(task, said, rows, runtime.seed), "bytes": Measure(base.bytes(), "bytes", better="lower")} for base, said in zip(bases, answers)
-    ]
     times, speed = compare_latency(bases, task, rows, runtime, threads)
-    measures = [{**m, **t} for m, t in zip(measures, times)]
+    measures = [
+        {**quality(task, said, rows, runtime.seed), "bytes": Measure(base.bytes(), "bytes", better="lower"), **taken}
+        for base, said, taken in zip(bases, answers, times)
+    ]
     names = ["child"] if parent is None else ["parent", "child"]
     facts: dict[str, Any] = {"measured_on": role, "task": task_name(task), "metric": task.primary}
     facts |= {"labels": task.labels, "latency": speed}
     if task.labels:
         facts["confusion"] = {"labels": task.labels, **{n: confusion(task.labels, said, rows) for n, said in zip(names, answers)}}
-    if parent is not None:
-        facts |= {"flips": _flips(task, rows, *answers), "differ": differing(task, rows, *answers)}
-        if floor:
-            share = floor_share(floor, measures[0][task.primary].value)
-            facts["proof"] = proof_facts(verdict(task, rows, *answers, share, runtime.seed), floor)
-    report = Report(stage, child.describe(), parent and parent.describe(), after=measures[-1], facts=facts)
-    report.before = measures[0] if parent is not None else {}
-    return report
+    if parent is None:
+        return Report(stage, child.describe(), after=measures[-1], facts=facts)
+    was, now = answers
+    facts |= {"flips": _flips(task, rows, was, now), "differ": differing(task, rows, was, now)}
+    if floor:
+        share = floor_share(floor, measures[0][task.primary].value)
+        facts["proof"] = proof_facts(verdict(task, rows, was, now, share, runtime.seed), floor)
+    return Report(stage, child.describe(), parent.describe(), before=measures[0], after=measures[-1], facts=facts)
 
 
 def predict(base: ModelDir, task: Task, rows: Examples, runtime: Runtime) -> list[Prediction]:
@@ -67,9 +67,7 @@ def compare_latency(
 ) -> tuple[list[dict[str, Measure]], dict[str, Any]]:
     """Latency for one row of directories asked in turn for the same rows, and the ratio of the first to the last."""
     backends = [open_backend(base, task, runtime, threads) for base in bases]
-    encoded = [
-        Encoded(rows.take(range(min(TIMED_ROWS, len(rows)))), task, load_processor(base, task), labelled=False) for base in bases
-    ]
+    encoded = [Encoded(rows.take(range(min(TIMED_ROWS, len(rows)))), task, load_processor(base, task), labelled=False) for base in bases]
     batches = [[part.batch([row]) for part in encoded] for row in range(len(encoded[0]))]
     times = latency.interleaved(backends, batches, quiet=runtime.quiet)
     measures = [{"latency_ms": t.median, "latency_p95_ms": t.p95} for t in times]

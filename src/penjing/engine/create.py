@@ -29,7 +29,7 @@ def check_size(size: str, task: Task) -> None:
         raise ModelError(f"no size called {size!r}", wanted=nearest(size, known), fix="penjing families lists them")
     media = find.find("families", known[size]).MEDIA
     if media != task.media:
-        fitting = [s for s, name in known.items() if find.find("families", name).MEDIA == task.media]
+        fitting = [s for s, name in known.items() if task.media == find.find("families", name).MEDIA]
         raise TaskError(f"new:{size} reads {media}, the data are {task.media}", wanted=nearest(size, fitting))
 
 

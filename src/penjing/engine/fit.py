@@ -21,7 +21,9 @@ from penjing.engine.train import Loss, State, train
 MOST_MEASUREMENTS = 20
 
 
-def fit(loaded: Loaded, loss: Loss, train_rows: Sequence[Example], tune_rows: Sequence[Example], options: Training, runtime: Runtime) -> dict[str, Any]:
+def fit(
+    loaded: Loaded, loss: Loss, train_rows: Sequence[Example], tune_rows: Sequence[Example], options: Training, runtime: Runtime
+) -> dict[str, Any]:
     """Train `loaded.model` in place and leave it with the weights that did best on the tune rows.
 
     Returns the facts of the run for the report: curve, best epoch, precision, threads, seconds.

@@ -38,9 +38,8 @@ def check(base: ModelDir, task: Task, batch: Batch, logits: torch.Tensor, thread
     with tempfile.TemporaryDirectory() as folder:
         probe, reply = Path(folder, "probe.safetensors"), Path(folder, "reply.safetensors")
         save_file({name: value.contiguous() for name, value in batch.inputs.items()}, probe)
-        said = _ask(
-            path=str(base.path), engine=base.engine, auto_model=task.auto_model.__name__, threads=threads, probe=str(probe), reply=str(reply)
-        )
+        files = {"path": str(base.path), "probe": str(probe), "reply": str(reply)}
+        said = _ask(**files, engine=base.engine, auto_model=task.auto_model.__name__, threads=threads)
         if "error" in said:
             raise ModelError(f"{base.path}: a fresh process cannot load what was written: {said['error']}")
         if said["sha256"] != base.sha256():
@@ -92,7 +91,7 @@ def _ask(**request: Any) -> dict[str, Any]:
     process = _process()
     try:
         print(json.dumps(request), file=process.stdin, flush=True)
-        line = process.stdout.readline()
+        line = process.stdout.readline()  # type: ignore[union-attr]
     except OSError:
         line = ""
     if not line:
@@ -104,7 +103,7 @@ def _ask(**request: Any) -> dict[str, Any]:
 def _serve() -> None:
     """Answer requests until standard input ends; each in a forked child, so that none has held a model before."""
     import transformers
-    import transformers.models.bert.modeling_bert  # noqa: F401  what it imports is most of what any architecture does, 2 s before the fork
+    import transformers.models.bert.modeling_bert
 
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print must not mix with the answers

@@ -31,9 +31,7 @@ class Latency(NamedTuple):
         return Measure(float(numpy.percentile(self.times_ms, 95)), "ms", n=len(self.times_ms), better="lower")
 
 
-def interleaved(
-    backends: Sequence[Backend], batches: Sequence[Sequence[Batch]], rounds: int = ROUNDS, quiet: bool = True
-) -> list[Latency]:
+def interleaved(backends: Sequence[Backend], batches: Sequence[Sequence[Batch]], rounds: int = ROUNDS, quiet: bool = True) -> list[Latency]:
     """Time each backend on one batch a round, in turn; the first rounds warm up and do not count.
 
     batches   for each of some sets of rows, usually of one row, the batch as each backend's processor makes it; used round and round

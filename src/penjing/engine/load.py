@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig
+from transformers import PreTrainedModel
 
 from penjing.core import find
 from penjing.core.contracts import Task
@@ -26,7 +26,7 @@ class Loaded:
     """A model in memory with all that goes with it; `base` is None until it has been saved."""
 
     task: Task
-    model: torch.nn.Module
+    model: PreTrainedModel
     processor: Any
     base: ModelDir | None = None
 
@@ -51,9 +51,10 @@ def load(base: ModelDir, task: Task, runtime: Runtime) -> Loaded:
     return Loaded(task, load_model(base, task, runtime), load_processor(base, task), base)
 
 
-def load_model(base: ModelDir, task: Task, runtime: Runtime) -> torch.nn.Module:
+def load_model(base: ModelDir, task: Task, runtime: Runtime) -> PreTrainedModel:
     """The module alone; a head that the weights lack (an encoder that was only pretrained) is drawn from the seed."""
-    wanted = {"id2label": dict(enumerate(task.labels)), "label2id": {label: i for i, label in enumerate(task.labels)}} if task.labels else {}
+    numbered = dict(enumerate(task.labels))
+    wanted = {"id2label": numbered, "label2id": {label: i for i, label in numbered.items()}} if numbered else {}
     torch.manual_seed(runtime.seed)
     with quiet_transformers(), _model_errors(base):
         model, info = task.auto_model.from_pretrained(
@@ -66,7 +67,8 @@ def load_model(base: ModelDir, task: Task, runtime: Runtime) -> torch.nn.Module:
         )
     lost = [name for name in info["missing_keys"] if not _of_head(model, name)]
     if lost:
-        raise ModelError(f"{base.path}: the weights lack {', '.join(sorted(lost)[:3])} ({len(lost)} tensors in all)", fix="copy the directory again")
+        missing = f"{', '.join(sorted(lost)[:3])} ({len(lost)} tensors in all)"
+        raise ModelError(f"{base.path}: the weights lack {missing}", fix="copy the directory again")
     return model.to(runtime.device)
 
 
@@ -96,6 +98,8 @@ def save(loaded: Loaded, out: Path) -> ModelDir:
     with quiet_transformers():
         loaded.model.save_pretrained(out)
         loaded.processor.save_pretrained(out)
+    for path in out.iterdir():
+        path.chmod(0o644)  # safetensors writes files that only their owner can read
     return ModelDir(out, {}).record(task=task_name(loaded.task), labels=loaded.task.labels, engine="torch", precision="fp32")
 
 
@@ -144,7 +148,8 @@ def _model_errors(base: ModelDir) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise ModelError(f"{base.path}: transformers cannot load it: {str(error).splitlines()[0]}", fix="penjing families lists what is known") from error
+        said = str(error).splitlines()[0]
+        raise ModelError(f"{base.path}: transformers cannot load it: {said}", fix="penjing families lists what is known") from error
 
 
 @contextlib.contextmanager
@@ -160,9 +165,3 @@ def quiet_transformers() -> Iterator[None]:
         log.set_verbosity(level)
         if bars:
             log.enable_progress_bar()
-
-
-def config_of(base: ModelDir) -> Any:
-    """The config as transformers reads it."""
-    register_families()
-    return AutoConfig.from_pretrained(base.path)

@@ -11,7 +11,7 @@ from penjing.core.progress import track
 from penjing.core.report import Measure
 from penjing.engine.backends import Backend
 from penjing.engine.batches import Encoded, measuring_order
-from penjing.maths.intervals import bootstrap, wilson
+from penjing.maths.intervals import Score, bootstrap, wilson
 
 BATCH_ROWS, BATCH_TOKENS = 64, 8192
 RESAMPLES = 1000
@@ -45,19 +45,21 @@ def quality(task: Task, predictions: Sequence[Prediction], examples: Sequence[Ex
     """Every metric of the task with its 95 % interval: Wilson's for shares of rows, a bootstrap over rows otherwise."""
     n = len(examples)
     rows = list(examples)
-    measures = {}
+    measures: dict[str, Measure] = {}
+    low: float | None
+    high: float | None
     for name, value in task.score(predictions, rows).items():
         each = task.per_row(predictions, rows) if name == task.primary else None
         if each is not None and set(each) <= {0.0, 1.0}:
             low, high = wilson(int(sum(each)), n)
         else:
-            low, high = bootstrap(lambda chosen, name=name: _score_of(task, predictions, rows, chosen)[name], n, resamples=RESAMPLES, seed=seed)
+            low, high = bootstrap(_scorer(task, predictions, rows, name), n, resamples=RESAMPLES, seed=seed) if n > 1 else (None, None)
         measures[name] = Measure(value, "share", low, high, n)
     return measures
 
 
-def _score_of(task: Task, predictions: Sequence[Prediction], rows: Sequence[Example], chosen: Any) -> dict[str, float]:
-    return task.score([predictions[i] for i in chosen], [rows[i] for i in chosen])
+def _scorer(task: Task, predictions: Sequence[Prediction], rows: Sequence[Example], metric: str) -> Score:
+    return lambda chosen: task.score([predictions[i] for i in chosen], [rows[i] for i in chosen])[metric]
 
 
 def confusion(labels: Sequence[str], predictions: Sequence[Prediction], examples: Sequence[Example]) -> list[list[int]]:

@@ -36,7 +36,7 @@ MARKS = {  # status -> role, marker, filled, and the same mark in text for capti
     "baseline": ("baseline", "D", True, "◆"),
     "proven": ("child", "o", True, "●"),
     "failed": ("failed", "X", True, "✕"),
-    "screened out": ("muted", "o", False, "○"),
+    "not tested": ("muted", "o", False, "○"),
     "not trained": ("muted", "|", True, "|"),
 }
 WIDTH, SMALL, LABEL = 380, 11.0, 12.0  # CSS pixels: a figure, its tick labels, its other words

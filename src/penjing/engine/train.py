@@ -135,7 +135,8 @@ def _update(state: State, batch: Batch, loss: Loss, rate: float) -> float:
 def _not_finite(what: str, value: float, state: State, batch: Batch) -> ModelError:
     rows = sorted(set(batch.rows.tolist()))
     return ModelError(
-        f"step {state.number + 1}: the {what} is {value} on training rows {rows[:8]}{' ...' if len(rows) > 8 else ''}; the weights were not touched",
+        f"step {state.number + 1}: the {what} is {value} on training rows {rows[:8]}{' ...' if len(rows) > 8 else ''}; "
+        "the weights were not touched",
         fix=f"lower --learning-rate (now {state.options.learning_rate:g}), or look at these rows",
     )
 

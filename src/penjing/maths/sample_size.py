@@ -15,6 +15,7 @@ from penjing.core.errors import OptionError
 from penjing.maths.proof import LEVEL, tango_clearance
 
 POWER = 0.80
+TOLD_POWER = 0.83  # asked for where 80 % is promised: what the choice among several candidates costs
 MOST_CHECKED = 200  # sample sizes looked at for a dip of the power; covers every one for floors from 1 point up
 MANY_FLIPS = 1000  # the dips are about 0.12 / d deep (summed for d from 8 to 900): from here on below 0.0002
 

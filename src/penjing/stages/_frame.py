@@ -223,7 +223,7 @@ def _write(model: ModelDir, report: Report, prepared: Call, key: str, inputs: di
         "options": _chosen(prepared),
         "seed": prepared.runtime.seed,
         "versions": versions(),
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
     roles = prepared.data.roles
     sketch = merge_sketches(roles.sketch, parents.get("roles", {}).get("sketch", []))

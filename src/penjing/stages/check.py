@@ -8,7 +8,7 @@ from penjing.core.errors import TaskError, nearest
 from penjing.core.examples import read
 from penjing.core.find import find, names
 from penjing.core.runtime import Runtime
-from penjing.maths.sample_size import rows_at_zero_flips, rows_needed
+from penjing.maths.sample_size import TOLD_POWER, rows_at_zero_flips, rows_needed
 
 FLOORS = (0.5, 1.0, 2.0, 3.0, 5.0)  # points
 USUAL_FLIPS = 0.05
@@ -28,7 +28,7 @@ def check(source: str | Path, columns: list[str] | None, *, runtime: Runtime) ->
         labels[str(label)] += 1
     num_proof = len(data.roles.rows("proof"))
     floors = [
-        {"floor": f, "rows_at_least": rows_at_zero_flips(f / 100), "rows_needed": rows_needed(f / 100, USUAL_FLIPS), "rows_there": num_proof}
+        {"floor": f, "rows_at_least": rows_at_zero_flips(f / 100), "rows_needed": rows_needed(f / 100, USUAL_FLIPS, TOLD_POWER), "rows_there": num_proof}
         for f in FLOORS
     ]
     return {

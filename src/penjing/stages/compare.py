@@ -19,7 +19,7 @@ class Options:
 
     child: Annotated[Path | None, "the model directory that is compared with MODEL"] = None
     floor: Annotated[Floor, "how much quality may be lost: points (1.0) or a share (3%)"] = Floor("1.0")
-    rows: Annotated[Literal["auto", "proof", "tune", "all"], "which rows; auto: proof rows, or all of a file the models know nothing of"] = "auto"
+    rows: Annotated[Literal["auto", "proof", "tune", "all"], "auto: proof rows, or all of a file new to the models"] = "auto"
     threads_timed: Annotated[int, "threads at which latency is measured", Between(1, 1024)] = 1
     data: DataOptions = DataOptions()
 

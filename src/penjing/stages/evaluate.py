@@ -14,7 +14,7 @@ from penjing.core.runtime import Runtime
 class Options:
     """On which rows."""
 
-    rows: Annotated[Literal["auto", "proof", "tune", "all"], "which rows; auto: proof rows, or all of a file the model knows nothing of"] = "auto"
+    rows: Annotated[Literal["auto", "proof", "tune", "all"], "auto: proof rows, or all of a file new to the model"] = "auto"
     data: DataOptions = DataOptions()
 
 

@@ -10,8 +10,8 @@ from penjing.core.errors import DataError, OptionError
 from penjing.core.examples import read
 from penjing.core.media import SUFFIXES as IMAGE_SUFFIXES
 from penjing.core.media import Media
-from penjing.core.readers import digits, table
 from penjing.core.model_dir import ModelDir
+from penjing.core.readers import digits, table
 from penjing.core.runtime import Runtime
 
 

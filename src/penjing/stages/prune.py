@@ -62,8 +62,10 @@ def take_away(whole: Any, task: Task, data: Data, options: Options, runtime: Run
     method = find(METHODS, options.method)
     if not method.fits(parts):
         fitting = [name for name in names(METHODS) if find(METHODS, name).fits(parts)]
-        kind = whole.model.config.model_type
-        raise ModelError(f"{options.method} does not fit a model of type {kind}", wanted=nearest(options.method, fitting) or "another model")
+        raise ModelError(
+            f"{options.method} does not fit a model of type {whole.model.config.model_type}",
+            wanted=nearest(options.method, fitting) or "another model",
+        )
     encoded = Encoded(data.role("train", options.scoring_rows), task, whole.processor)
     batches = (encoded.batch(rows) for rows in measuring_order(encoded.lengths, options.training.batch_rows, options.training.batch_tokens))
     changes, weights, facts = method.apply(whole.model, parts, batches, task.loss, options.settings)

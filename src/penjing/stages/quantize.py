@@ -1,5 +1,6 @@
 """Store a model in a few bits, as the artefact of an engine on which that is really faster."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -47,6 +48,7 @@ def write_artefact(whole: Any, task: Task, data: Data, options: Options, out: Pa
     batches = (encoded.batch(rows) for rows in measuring_order(encoded.lengths, 16, 4096))
     out.mkdir(parents=True, exist_ok=True)
     facts = find(METHODS, options.method).apply(whole.model.eval(), batches, options.settings, out)
-    whole.model.config.save_pretrained(out)
+    config = {name: value for name, value in whole.model.config.to_diff_dict().items() if name != "auto_map"}  # the engine needs no code
+    (out / "config.json").write_text(json.dumps(config, indent=2, default=str) + "\n", "utf-8")
     whole.processor.save_pretrained(out)
     return facts

@@ -37,7 +37,7 @@ CHANNEL_SHARES = (0.5, 0.34, 0.25, 0.17, 0.125)
 class Options:
     """What may be lost, what is wanted, and how long the search may take."""
 
-    floor: Annotated[Floor, "how much quality may be lost: points of the primary metric (1.0) or a share of the parent's (3%)"] = Floor("1.0")
+    floor: Annotated[Floor, "how much quality may be lost: points (1.0) or a share of the parent's (3%)"] = Floor("1.0")
     max_bytes: Annotated[Bytes | None, "largest size wanted"] = None
     max_latency: Annotated[float | None, "highest latency wanted, ms for one row on one thread", Between(0)] = None
     candidates: Annotated[int, "how many shapes are trained", Between(1, 100)] = 4
@@ -53,7 +53,7 @@ class Candidate:
     """One shape of the search.
 
     steps     (method of prune, share that stays) in turn; or the size of a new student
-    status    what became of it: "not trained", "screened out", "failed", "proven"
+    status    what became of it: "not trained", "not tested", "failed", "proven"
     """
 
     name: str
@@ -119,7 +119,7 @@ def provable(search: Search) -> tuple[float, dict[str, Any]]:
     from penjing.engine import appraise
     from penjing.engine.verdict import floor_share
     from penjing.maths.intervals import wilson
-    from penjing.maths.sample_size import rows_at_zero_flips, rows_needed
+    from penjing.maths.sample_size import TOLD_POWER, rows_at_zero_flips, rows_needed
 
     tune, num_proof = search.data.role("tune"), len(search.data.role("proof"))
     predictions = appraise.predict(search.base, search.task, tune, search.runtime)
@@ -128,7 +128,8 @@ def provable(search: Search) -> tuple[float, dict[str, Any]]:
     least = rows_at_zero_flips(floor)
     if num_proof < least:
         raise DataError(
-            f"{search.data.examples.name}: a floor of {search.options.floor} cannot be proven with {num_proof} proof rows, even if no answer changed",
+            f"{search.data.examples.name}: a floor of {search.options.floor} cannot be proven with {num_proof} proof rows, "
+            "even if no answer changed",
             wanted=f"at least {least} proof rows",
             fix="pass more rows, or a wider --floor",
         )
@@ -137,15 +138,15 @@ def provable(search: Search) -> tuple[float, dict[str, Any]]:
     if each is None:
         return floor, told
     counts = collections.Counter(tune.column(search.task.target_columns[0]))
-    usual = max(counts.values())
-    if wilson(int(sum(each)), len(each))[1] < usual / len(each):
+    usual, times = counts.most_common(1)[0]
+    if wilson(int(sum(each)), len(each))[1] < times / len(each):
         raise ModelError(
-            f"{search.base.path} answers {value:.1%} of the tune rows rightly, always saying {counts.most_common(1)[0][0]!r} {usual / len(each):.1%}",
+            f"{search.base.path} answers {value:.1%} of the tune rows rightly, always saying {usual!r} {times / len(each):.1%}",
             wanted="a parent that is better than chance",
             fix="penjing finetune it first",
         )
     flips = max(1 - value, 1 / len(each))
-    told |= {"rows_needed": rows_needed(floor, flips), "flips_expected": flips}
+    told |= {"rows_needed": rows_needed(floor, flips, TOLD_POWER), "flips_expected": flips}
     enough = "enough" if told["rows_needed"] <= num_proof else "fewer than that: a good child may fail by bad luck"
     say(
         f"a floor of {search.options.floor} at {flips:.1%} flips needs {told['rows_needed']:,} proof rows for 80 % power; "
@@ -179,7 +180,7 @@ def shapes(search: Search) -> list[Candidate]:
 
 def time_untrained(candidates: list[Candidate], search: Search) -> None:
     """Bytes and milliseconds of every shape as it would be deployed, before any is trained."""
-    from penjing.engine import appraise, create, deliver, load
+    from penjing.engine import appraise, create, load
 
     folders = []
     whole = load.load(search.base, search.task, search.runtime)
@@ -243,17 +244,16 @@ def _train(candidate: Candidate, search: Search) -> None:
     base, task, data, options, runtime, work = search
     model = base
     quiet = dataclasses.replace(runtime, quiet=True)
-    learning = {name: value for name, value in vars(options.training).items()}
+    learning = vars(options.training)
     if candidate.student:
-        words = {**learning, "student": candidate.student}
-        model, report = distill.distill(base, task, data, stage_options("distill", words), out=work / candidate.name / "distilled", runtime=runtime)
+        chosen = stage_options("distill", {**learning, "student": candidate.student})
+        model, report = distill.distill(base, task, data, chosen, out=work / candidate.name / "distilled", runtime=runtime)
         candidate.facts |= {"training": report.facts["training"], "parameters": report.facts["parameters"]}
     for number, (method, share) in enumerate(candidate.steps):
         last = number == len(candidate.steps) - 1
-        words = {**learning, "method": method, "keep_share": share} | ({} if last else {"epochs": 0})
-        model, report = prune.prune(
-            model, task, data, stage_options("prune", words), out=work / candidate.name / method, runtime=runtime if last else quiet, teacher=base
-        )
+        chosen = stage_options("prune", {**learning, "method": method, "keep_share": share} | ({} if last else {"epochs": 0}))
+        folder, noise = work / candidate.name / method, runtime if last else quiet
+        model, report = prune.prune(model, task, data, chosen, out=folder, runtime=noise, teacher=base)
         candidate.facts |= {key: report.facts[key] for key in ("training", "removed", "parameters")}
     if options.quantize:
         settings = stage_options("quantize", {})
@@ -277,7 +277,7 @@ def choose(candidates: list[Candidate], floor: float, search: Search) -> tuple[C
     said = predict(base, task, tune, runtime)
     for candidate in trained:
         candidate.tuned = predict(candidate.model, task, tune, runtime)  # type: ignore[arg-type]
-        candidate.status = "screened out"
+        candidate.status = "not tested"
     verdicts = [verdict(task, tune, said, c.tuned, floor, runtime.seed) for c in trained]
     finalists = [trained[i] for i in screen(verdicts, [c.bytes for c in trained], len(proof))]
     said_proof = predict(base, task, proof, runtime)

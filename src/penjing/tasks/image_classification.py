@@ -58,7 +58,8 @@ class ImageClassification(Task):
         images = [examples[i]["image"].image() for i in numpy.linspace(0, len(examples) - 1, min(len(examples), 1000)).astype(int)]
         width, height = (int(numpy.median([image.size[side] for image in images])) for side in (0, 1))
         channels = 1 if all(image.mode == "L" for image in images) else 3
-        values = [numpy.asarray(image.convert("L" if channels == 1 else "RGB"), numpy.float64).reshape(-1, channels) / 255 for image in images]
+        mode = "L" if channels == 1 else "RGB"
+        values = [numpy.asarray(image.convert(mode), numpy.float64).reshape(-1, channels) / 255 for image in images]
         mean = numpy.mean([v.mean(0) for v in values], axis=0)
         square = numpy.mean([(v**2).mean(0) for v in values], axis=0)
         deviation = numpy.sqrt(numpy.maximum(square - mean**2, 1e-4))

@@ -5,8 +5,8 @@ A backend module has `open(base, task, threads, runtime) -> Backend`.
 
 from typing import Any, Protocol
 
-from penjing.core.find import find
 from penjing.core.contracts import Task
+from penjing.core.find import find
 from penjing.core.model_dir import ModelDir
 from penjing.core.runtime import Runtime
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
-from torch import nn
+from transformers import PreTrainedModel
 
 from penjing.core.contracts import Anatomy, Batch, ChannelGroup, RowLoss
 from penjing.core.options import Between
@@ -31,7 +31,7 @@ def fits(anatomy: Anatomy) -> bool:
 
 
 def apply(
-    model: nn.Module, anatomy: Anatomy, batches: Iterable[Batch], loss: Callable[[Any, Batch], RowLoss], settings: Options
+    model: PreTrainedModel, anatomy: Anatomy, batches: Iterable[Batch], loss: Callable[[Any, Batch], RowLoss], settings: Options
 ) -> Smaller:
     """The model with fewer channels."""
     weights = dict(model.state_dict())
@@ -49,5 +49,5 @@ def apply(
 
 def _kept(weights: dict[str, torch.Tensor], group: ChannelGroup, share: float) -> torch.Tensor:
     """Sorted numbers of the channels that stay: those with the largest summed scale."""
-    score = torch.stack([weights[name].abs().flatten(1).sum(1) if weights[name].ndim > 1 else weights[name].abs() for name in group.scores]).sum(0)
+    score = torch.stack([weights[name].abs().reshape(len(weights[name]), -1).sum(1) for name in group.scores]).sum(0)
     return score.topk(max(1, round(len(score) * share))).indices.sort().values.cpu()

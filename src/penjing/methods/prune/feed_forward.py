@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from penjing.core.contracts import Anatomy, Batch, RowLoss
 from penjing.core.options import Between
@@ -33,11 +34,11 @@ def fits(anatomy: Anatomy) -> bool:
 
 
 def apply(
-    model: nn.Module, anatomy: Anatomy, batches: Iterable[Batch], loss: Callable[[Any, Batch], RowLoss], settings: Options
+    model: PreTrainedModel, anatomy: Anatomy, batches: Iterable[Batch], loss: Callable[[Any, Batch], RowLoss], settings: Options
 ) -> Smaller:
     """The model with the same number of neurons in every block, each block its own most important ones."""
     narrow = [name for _, name in anatomy.feed_forward]
-    width = model.get_submodule(narrow[0]).in_features
+    width = model.get_parameter(f"{narrow[0]}.weight").shape[1]
     keep = min(width, max(ROUND_TO, round(width * settings.keep_share / ROUND_TO) * ROUND_TO))
     scores = importance(model, narrow, batches, loss)
     weights = dict(model.state_dict())
@@ -51,14 +52,14 @@ def apply(
                     weights[f"{wide}.{part}"] = weights[f"{wide}.{part}"][kept]
         weights[f"{name}.weight"] = weights[f"{name}.weight"][:, kept]
     facts = {"width": f"{keep} of {width}", "importance_lost_share": round(sum(lost) / len(lost), 4)}
-    return Smaller({anatomy.width: keep}, weights, facts)
+    return Smaller({str(anatomy.width): keep}, weights, facts)
 
 
 def importance(
     model: nn.Module, narrow: list[str], batches: Iterable[Batch], loss: Callable[[Any, Batch], RowLoss]
 ) -> dict[str, torch.Tensor]:
     """(F,) for each layer named in `narrow`, whose inputs are the neurons."""
-    scores = {name: torch.zeros(model.get_submodule(name).in_features) for name in narrow}
+    scores = {name: torch.zeros(model.get_parameter(f"{name}.weight").shape[1]) for name in narrow}
 
     def listen(name: str) -> Callable[[nn.Module, Any], None]:
         def hook(_: nn.Module, inputs: Any) -> None:

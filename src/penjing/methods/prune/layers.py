@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy
-from torch import nn
+from transformers import PreTrainedModel
 
 from penjing.core.contracts import Anatomy, Batch, RowLoss
 from penjing.core.options import Between
@@ -29,7 +29,7 @@ def fits(anatomy: Anatomy) -> bool:
 
 
 def apply(
-    model: nn.Module, anatomy: Anatomy, batches: Iterable[Batch], loss: Callable[[Any, Batch], RowLoss], settings: Options
+    model: PreTrainedModel, anatomy: Anatomy, batches: Iterable[Batch], loss: Callable[[Any, Batch], RowLoss], settings: Options
 ) -> Smaller:
     """The model with some of its blocks, renumbered."""
     total = len(anatomy.blocks)
@@ -42,7 +42,7 @@ def apply(
             weights[name] = value
         elif block in renamed:
             weights[renamed[block] + name.removeprefix(block)] = value
-    return Smaller({anatomy.depth: len(kept)}, weights, {"blocks": f"{len(kept)} of {total}", "kept": kept})
+    return Smaller({str(anatomy.depth): len(kept)}, weights, {"blocks": f"{len(kept)} of {total}", "kept": kept})
 
 
 def kept_blocks(total: int, num_kept: int) -> list[int]:
