@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy
+
 from penjing.core import ledger
 from penjing.core.contracts import Task
 from penjing.core.errors import DataError, OptionError, nearest
@@ -47,8 +49,11 @@ class Data:
         return cls(examples, roles, list(task.input_columns()), [*examples.notes, *roles.notes])
 
     def role(self, name: Role, most: int | None = None) -> Examples:
-        """The rows of a role, at most so many of them."""
-        return self.examples.take(self.roles.rows(name)[:most])
+        """The rows of a role; at most so many of them, evenly spread, since files are often sorted by label."""
+        rows = self.roles.rows(name)
+        if most is not None and most < len(rows):
+            rows = rows[numpy.linspace(0, len(rows) - 1, most).astype(int)]
+        return self.examples.take(rows)
 
     def proof(self, stage: str, sha256: str) -> Examples:
         """The proof rows; each opening is written to the ledger, and the card says how often that was."""

@@ -18,7 +18,7 @@ def describe(stage: str, model: str, data: str, out: Path | None, runtime: Runti
     lines = [f"{stage} {model} on {prepared.data.examples.name}: {counts} rows", *(f"note: {note}" for note in prepared.data.notes)]
     runs = 1
     if stage == "shrink":
-        _, told = shrink.provable(shrink.Search(prepared.base, prepared.task, prepared.data, prepared.options, runtime, Path()))  # type: ignore[arg-type]
+        _, told = shrink.provable(shrink.begin(prepared.base, prepared.task, prepared.data, prepared.options, Path(), runtime))  # type: ignore[arg-type]
         runs = prepared.options.candidates + len(prepared.options.students or [])
         there = prepared.data.roles.counts["proof"]
         needed = told.get("rows_needed", told["rows_at_least"])

@@ -16,7 +16,7 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy
 
-from penjing.core.contracts import Task
+from penjing.core.contracts import Prediction, Task
 from penjing.core.data import Data, DataOptions
 from penjing.core.errors import DataError, ModelError
 from penjing.core.model_dir import ModelDir
@@ -69,7 +69,7 @@ class Candidate:
 
 
 class Search(NamedTuple):
-    """What every part of the search needs."""
+    """What every part of the search needs; `tuned` is what the parent answers to the tune rows."""
 
     base: ModelDir
     task: Task
@@ -77,6 +77,7 @@ class Search(NamedTuple):
     options: Options
     runtime: Runtime
     work: Path
+    tuned: list[Prediction]
 
 
 def shrink(base: ModelDir, task: Task, data: Data, options: Options, *, out: Path, runtime: Runtime) -> tuple[ModelDir, Report]:
@@ -89,8 +90,7 @@ def shrink(base: ModelDir, task: Task, data: Data, options: Options, *, out: Pat
     from penjing.engine.baseline import fit_baseline, measure_baseline
 
     gate.warm_up()
-    search = Search(base, task, data, options, runtime, out.with_name(f"{out.name}.work"))
-    data.check_unseen(base)
+    search = begin(base, task, data, options, out.with_name(f"{out.name}.work"), runtime)
     floor, told = provable(search)
     shutil.rmtree(search.work, ignore_errors=True)
     try:
@@ -111,19 +111,25 @@ def shrink(base: ModelDir, task: Task, data: Data, options: Options, *, out: Pat
     return model, report
 
 
+def begin(base: ModelDir, task: Task, data: Data, options: Options, work: Path, runtime: Runtime) -> Search:
+    """Check that the proof rows are new to the parent, and ask it about the tune rows."""
+    from penjing.engine import appraise
+
+    data.check_unseen(base)
+    return Search(base, task, data, options, runtime, work, appraise.predict(base, task, data.role("tune"), runtime))
+
+
 def provable(search: Search) -> tuple[float, dict[str, Any]]:
     """The floor as a loss in [0, 1], and what the user is told before anything is trained.
 
     As many flips are expected as the parent has errors: a child errs about as often, on rows that are partly the same.
     """
-    from penjing.engine import appraise
     from penjing.engine.verdict import floor_share
     from penjing.maths.intervals import wilson
     from penjing.maths.sample_size import TOLD_POWER, rows_at_zero_flips, rows_needed
 
     tune, num_proof = search.data.role("tune"), len(search.data.role("proof"))
-    predictions = appraise.predict(search.base, search.task, tune, search.runtime)
-    value = search.task.score(predictions, list(tune))[search.task.primary]
+    value = search.task.score(search.tuned, list(tune))[search.task.primary]
     floor = floor_share(search.options.floor, value)
     least = rows_at_zero_flips(floor)
     if num_proof < least:
@@ -133,7 +139,7 @@ def provable(search: Search) -> tuple[float, dict[str, Any]]:
             wanted=f"at least {least} proof rows",
             fix="pass more rows, or a wider --floor",
         )
-    each = search.task.per_row(predictions, list(tune))
+    each = search.task.per_row(search.tuned, list(tune))
     told: dict[str, Any] = {"rows_at_least": least}
     if each is None:
         return floor, told
@@ -241,7 +247,7 @@ def train(candidates: list[Candidate], search: Search) -> None:
 
 
 def _train(candidate: Candidate, search: Search) -> None:
-    base, task, data, options, runtime, work = search
+    base, task, data, options, runtime, work, _ = search
     model = base
     quiet = dataclasses.replace(runtime, quiet=True)
     learning = vars(options.training)
@@ -268,24 +274,24 @@ def choose(candidates: list[Candidate], floor: float, search: Search) -> tuple[C
     Returns it with the sequence as it was walked.
     """
     from penjing.engine.appraise import predict
-    from penjing.engine.verdict import verdict
+    from penjing.engine.verdict import floor_share, verdict
     from penjing.maths.proof import prove, screen
 
-    base, task, data, _, runtime, _ = search
+    base, task, data, options, runtime, _, said = search
     trained = [c for c in candidates if c.model]
     tune, proof = data.role("tune"), data.role("proof")
-    said = predict(base, task, tune, runtime)
     for candidate in trained:
         candidate.tuned = predict(candidate.model, task, tune, runtime)  # type: ignore[arg-type]
         candidate.status = "not tested"
     verdicts = [verdict(task, tune, said, c.tuned, floor, runtime.seed) for c in trained]
     finalists = [trained[i] for i in screen(verdicts, [c.bytes for c in trained], len(proof))]
     said_proof = predict(base, task, proof, runtime)
+    proof_floor = floor_share(options.floor, task.score(said_proof, list(proof))[task.primary])
 
     def measure(candidate: Candidate) -> Any:
         rows = data.proof("shrink", candidate.model.sha256())  # type: ignore[union-attr]
         candidate.proven = predict(candidate.model, task, rows, runtime)  # type: ignore[arg-type]
-        found = verdict(task, rows, said_proof, candidate.proven, floor, runtime.seed)
+        found = verdict(task, rows, said_proof, candidate.proven, proof_floor, runtime.seed)
         candidate.status = "proven" if found.passed else "failed"
         say(f"{candidate.name}: loss {100 * found.loss:.2f} points, at most {100 * found.upper:.2f}: {candidate.status}", runtime.quiet)
         return found
@@ -301,9 +307,8 @@ def curve(candidates: list[Candidate], simplest: Any, search: Search) -> list[di
     from penjing.engine.baseline import measure_baseline
     from penjing.engine.measure import quality
 
-    base, task, data, _, runtime, _ = search
+    base, task, data, _, runtime, _, said = search
     tune = data.role("tune")
-    said = appraise.predict(base, task, tune, runtime)
     (times,), _ = appraise.compare_latency([base], task, tune, runtime)
     parent = Candidate("parent", bytes=base.bytes(), latency_ms=times["latency_ms"].value, tuned=said, status="parent")
     points = []

@@ -1,1 +1,46 @@
-"""One file a task, named by the field's own name; each ends with `TASK`, its Task class."""
+"""One file a task, named by the field's own name; each ends with `TASK`, its Task class.
+
+What several tasks have in common stands here.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from sklearn.metrics import accuracy_score, f1_score
+
+from penjing.core.contracts import Batch, Example, Prediction, RowLoss, Task
+from penjing.maths.losses import cross_entropy
+
+
+class OneLabel(Task):
+    """One label for each row, told from logits (B, C): of a text, an image, a sound. What is left to say is how a row is encoded.
+
+    Letters   B rows, C labels
+    """
+
+    primary, version = "accuracy", 1
+
+    def loss(self, outputs: Any, batch: Batch) -> RowLoss:
+        return cross_entropy(outputs.logits, batch.targets["label"])
+
+    def logits(self, outputs: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        return outputs.logits, batch.rows
+
+    def decode(self, outputs: Any, batch: Batch) -> list[Prediction]:
+        best = outputs.logits.float().softmax(-1).max(-1)
+        return [Prediction(self.labels[i], p) for i, p in zip(best.indices.tolist(), best.values.tolist())]
+
+    def score(self, predictions: Sequence[Prediction], examples: Sequence[Example]) -> dict[str, float]:
+        said, true = [p.value for p in predictions], [e["label"] for e in examples]
+        return {"accuracy": float(accuracy_score(true, said)), "macro_f1": float(f1_score(true, said, average="macro", zero_division=0))}
+
+    def per_row(self, predictions: Sequence[Prediction], examples: Sequence[Example]) -> list[float]:
+        return [float(p.value == e["label"]) for p, e in zip(predictions, examples)]
+
+    def target(self, outputs: Any, batch: Batch, part: int | None = None) -> torch.Tensor:
+        return outputs.logits.max(-1).values  # (B,) the logit of the predicted label
+
+    def numbered(self, example: Example) -> dict[str, int]:
+        """The label as the loss wants it; nothing where the row has none, when serving."""
+        return {"label": self.labels.index(example["label"])} if "label" in example else {}

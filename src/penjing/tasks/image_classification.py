@@ -11,47 +11,24 @@ from sklearn.svm import SVC, LinearSVC
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from penjing.core.collate import stack
-from penjing.core.contracts import Task
 from penjing.core.media import Media
-from penjing.maths.classification import correct, decode, score
-from penjing.maths.losses import cross_entropy
+from penjing.tasks import OneLabel
 
 BASELINE_SIDE = 32  # pixels; what a linear or kernel model gains beyond it is little
 SVC_MOST_ROWS = 10_000  # the kernel matrix of a support vector machine grows with the square of the rows
 
 
-class ImageClassification(Task):
+class ImageClassification(OneLabel):
     auto_model, auto_processor, media = AutoModelForImageClassification, AutoImageProcessor, "image"
     columns = {"image": Media, "label": str}
-    primary, version = "accuracy", 1
 
     def encode(self, example, processor):
         image = example["image"].image().convert("L" if len(processor.image_mean) == 1 else "RGB")
-        row = {"pixel_values": processor(image, return_tensors="pt")["pixel_values"][0]}  # (K, H, W)
-        if "label" in example:  # absent when serving
-            row["label"] = self.labels.index(example["label"])
-        return row
+        pixels = processor(image, return_tensors="pt")["pixel_values"][0]  # (K, H, W)
+        return {"pixel_values": pixels, **self.numbered(example)}
 
     def collate(self, encoded, processor):
         return stack(encoded, targets=("label",))  # inputs (B, K, H, W), label (B,)
-
-    def loss(self, outputs, batch):
-        return cross_entropy(outputs.logits, batch.targets["label"])
-
-    def logits(self, outputs, batch):
-        return outputs.logits, batch.rows
-
-    def decode(self, outputs, batch):
-        return decode(outputs.logits, self.labels)
-
-    def score(self, predictions, examples):
-        return score([p.value for p in predictions], [e["label"] for e in examples])
-
-    def per_row(self, predictions, examples):
-        return correct([p.value for p in predictions], [e["label"] for e in examples])
-
-    def target(self, outputs, batch, part=None):
-        return outputs.logits.max(-1).values  # (B,)
 
     def facts(self, examples):
         """Size, channels, mean and deviation of up to 1,000 images, evenly drawn from the rows."""

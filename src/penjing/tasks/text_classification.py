@@ -13,45 +13,21 @@ from sklearn.preprocessing import FunctionTransformer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from penjing.core.collate import pad
-from penjing.core.contracts import Task
-from penjing.maths.classification import correct, decode, score
-from penjing.maths.losses import cross_entropy
+from penjing.tasks import OneLabel
 
 
-class TextClassification(Task):
+class TextClassification(OneLabel):
     auto_model, auto_processor, media = AutoModelForSequenceClassification, AutoTokenizer, "text"
     columns = {"text": str, "label": str}
-    primary, version = "accuracy", 1
 
     def encode(self, example, tokenizer):
-        row = dict(tokenizer(example["text"], truncation=True))
-        if "label" in example:  # absent when serving
-            row["label"] = self.labels.index(example["label"])
-        return row
+        return {**tokenizer(example["text"], truncation=True), **self.numbered(example)}
 
     def collate(self, encoded, tokenizer):
         return pad(encoded, tokenizer, targets=("label",))  # inputs (B, T), label (B,)
 
     def length(self, encoded):
         return len(encoded["input_ids"])
-
-    def loss(self, outputs, batch):
-        return cross_entropy(outputs.logits, batch.targets["label"])
-
-    def logits(self, outputs, batch):
-        return outputs.logits, batch.rows
-
-    def decode(self, outputs, batch):
-        return decode(outputs.logits, self.labels)
-
-    def score(self, predictions, examples):
-        return score([p.value for p in predictions], [e["label"] for e in examples])
-
-    def per_row(self, predictions, examples):
-        return correct([p.value for p in predictions], [e["label"] for e in examples])
-
-    def target(self, outputs, batch, part=None):
-        return outputs.logits.max(-1).values  # (B,)
 
     def baseline(self, rows):
         return make_pipeline(

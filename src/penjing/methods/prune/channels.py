@@ -41,7 +41,7 @@ def apply(
         for name, dimension in group.tensors:
             times = group.repeat.get(name, 1)
             places = (kept[:, None] * times + torch.arange(times)).flatten()
-            weights[name] = weights[name].index_select(dimension, places)
+            weights[name] = weights[name].index_select(dimension, places.to(weights[name].device))
         entry, index = group.setting
         changes[entry][index] = len(kept)
     return Smaller(changes, weights, {"channels": changes})
