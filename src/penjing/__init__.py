@@ -5,16 +5,20 @@ The functions have the names and the words of the commands: `penjing.shrink("mod
 
 from typing import Any
 
-__all__ = ["ModelDir", "Report", "Runtime", "compare", "distill", "evaluate", "finetune", "prune", "quantize", "shrink"]
+__all__ = [
+    "ModelDir", "Report", "Runtime", "check", "compare", "distill", "evaluate", "finetune", "predict", "prune", "quantize", "run", "shrink",
+]  # fmt: skip
 
 _CLASSES = {"ModelDir": "model_dir", "Report": "report", "Runtime": "runtime"}
+_FUNCTIONS = ("check", "predict", "run")  # the others are stages, and come through stages._frame.call
 
 
 def __getattr__(name: str) -> Any:
-    if name in _CLASSES:
+    if name in _CLASSES or name in _FUNCTIONS:
         import importlib
 
-        return vars(importlib.import_module(f"penjing.core.{_CLASSES[name]}"))[name]
+        module = f"penjing.core.{_CLASSES[name]}" if name in _CLASSES else f"penjing.stages.{name}"
+        return vars(importlib.import_module(module))[name]
     if name in __all__:
         import functools
 

@@ -3,8 +3,11 @@
 import argparse
 import errno
 import json
+import os
+import shutil
 import sys
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,128 +15,162 @@ from penjing.core import find
 from penjing.core.errors import OptionError, PenjingError, nearest
 
 STAGES = ("finetune", "distill", "prune", "quantize", "shrink", "evaluate", "compare")
-MODEL = ("MODEL", "a model directory, or new:<size> (penjing families)")
+ABOUT = "Grow a large model, shrink it, and prove that the small one is as good."
+MODEL = ("MODEL", "a model directory")
+MODEL_OR_NEW = ("MODEL", "a model directory, or new:<size> (penjing families)")
 DATA = ("DATA", "a csv, tsv, jsonl or parquet file, a folder with train, validation and test, a folder of images, or sklearn:digits")
+WIDTH = 100
 
 
 class Parser(argparse.ArgumentParser):
-    """Errors in penjing's form, without the whole usage before them."""
+    """Errors in penjing's form, without the whole usage before them; help in one column of names and one of sentences."""
+
+    def __init__(self, prog: str, about: str):
+        width = min(WIDTH, shutil.get_terminal_size().columns)
+        super().__init__(
+            prog, description=about, allow_abbrev=False, add_help=False,
+            formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=30, width=width),
+        )  # fmt: skip
+        self.add_argument("-h", "--help", action="help", help="show this and exit")
 
     def error(self, message: str) -> NoReturn:
-        raise OptionError(message, fix=f"{self.prog} --help")
+        flag, colon, said = message.removeprefix("argument ").partition(": ")
+        missing = message.startswith("the following arguments are required")
+        if missing:
+            problem = f"{said} must be given"
+        elif "expected" in said:
+            problem = f"{flag} must have a value"
+        else:
+            problem = message
+        raise OptionError(problem, wanted=self.format_usage().removeprefix("usage: ").strip() if missing or not colon else None)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 when it did what was asked, 2 for a mistake that the user can mend, 130 when interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
+    command = words[0] if words and words[0] in COMMANDS else ""
     try:
-        return _run(words)
+        answer = _run(command, words)
+        print(answer, flush=True)
+        return 0
     except PenjingError as error:
+        error.fix = error.fix or f"penjing {command} --help".replace("  ", " ")
         print(f"penjing: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("penjing: stopped; finished steps are kept, the one that was running left nothing behind", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it flushes at its end
         return 141
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise
-        print(f"penjing: {error.strerror}: {error.filename or 'while writing'}\n  next    make room, or choose another --out", file=sys.stderr)
+        place = error.filename or "what is printed"
+        print(f"penjing: {place} cannot be written or read: {error.strerror}\n  next    make room, or choose another place", file=sys.stderr)
         return 2
 
 
-def _run(words: list[str]) -> int:
-    command = next((word for word in words if not word.startswith("-")), None)
-    if command is None or command not in COMMANDS:
-        if command is not None:
-            raise OptionError(f"no command {command!r}", wanted=nearest(command, COMMANDS), fix="penjing --help")
-        return _top(words)
-    words.remove(command)
-    parser = Parser(prog=f"penjing {command}", description=_about(command), allow_abbrev=False)
-    answer = COMMANDS[command](parser, words)
-    if answer:
-        print(answer)
-    return 0
+def _run(command: str, words: list[str]) -> str:
+    if command:
+        return COMMANDS[command](Parser(f"penjing {command}", _about(command)), words[1:])
+    if not words or words in (["-h"], ["--help"]):
+        return _top()
+    if words == ["--version"]:
+        from penjing.core.runtime import versions
+
+        found = versions()
+        return f"penjing {found.pop('penjing')} (" + ", ".join(f"{name} {version}" for name, version in found.items()) + ")"
+    if words[0].startswith("-"):
+        raise OptionError(f"no command before {words[0]!r}", wanted="penjing COMMAND ..., the options behind the command")
+    raise OptionError(f"no command {words[0]!r}", wanted=nearest(words[0], COMMANDS))
 
 
-def _top(words: list[str]) -> int:
-    parser = Parser(prog="penjing", description="Grow a large model, shrink it, and prove that the small one is as good.", add_help=False)
-    parser.add_argument("-h", "--help", action="store_true")
-    parser.add_argument("--version", action="store_true")
-    given = parser.parse_args(words)
-    if given.version:
-        from penjing.core.runtime import environment
-
-        print(json.dumps(environment(), indent=1))
-        return 0
-    print("usage: penjing COMMAND ...\n\nGrow a large model, shrink it, and prove that the small one is as good.\n")
-    for name in COMMANDS:
-        print(f"  {name:<10} {_about(name)}")
-    print("\npenjing COMMAND --help tells its options.   penjing run digits is a good start.")
-    return 0
+def _top() -> str:
+    width = min(WIDTH, shutil.get_terminal_size().columns)
+    told = [textwrap.fill(f"  {name:<10} {_about(name)}", width, subsequent_indent=" " * 13) for name in COMMANDS]
+    end = "penjing COMMAND --help tells its options; penjing --version those of the libraries.\npenjing run digits is a good start."
+    return "\n".join(["usage: penjing COMMAND ...", "", ABOUT, "", *told, "", end])
 
 
 def _about(command: str) -> str:
     return find.summary("stages", command) if command in find.names("stages") else _ABOUT[command]
 
 
-def _common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--quiet", action="store_true", help="no progress")
-    parser.add_argument("--json", action="store_true", help="print the result for programs")
-    parser.add_argument("--threads", type=int, default=0, help="threads of torch; 0: chosen by a short probe [0]")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda [cpu]")
-    parser.add_argument("--seed", type=int, default=0, help="every random draw follows from it [0]")
-    parser.add_argument("--trust-code", action="store_true", help="run code that a model directory carries and that is not penjing's own")
-
-
-def _runtime(given: argparse.Namespace) -> Any:
+def _common(parser: Parser) -> None:
+    from penjing.core.options import flags
     from penjing.core.runtime import Runtime
 
-    return Runtime(given.device, given.threads, given.seed, given.quiet, given.trust_code)
+    group = parser.add_argument_group("of every command")
+    group.add_argument("--json", action="store_true", help="print the result for programs")
+    _add(group, flags(Runtime))
 
 
-def _parse(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace:
+def _runtime(given: dict[str, Any]) -> Any:
+    from penjing.core.options import build, flags
+    from penjing.core.runtime import Runtime
+
+    return build(Runtime, {flag.name: given[flag.name] for flag in flags(Runtime) if given[flag.name] is not None})
+
+
+def _parse(parser: Parser, words: list[str], positional: str = "") -> dict[str, Any]:
+    """What was given, by name; options that were not given are None.
+
+    positional   how the usage names what is no option
+    """
+    parser.usage = f"{parser.prog}{positional} [OPTIONS]"
     given, rest = parser.parse_known_args(words)
-    if rest:
+    if rest and rest[0].startswith("-"):
         known = [name for action in parser._actions for name in action.option_strings]
-        raise OptionError(f"{parser.prog} does not take {rest[0]!r}", wanted=nearest(rest[0], known), fix=f"{parser.prog} --help")
-    return given
+        raise OptionError(f"{parser.prog} has no option {rest[0]!r}", wanted=nearest(rest[0].split("=")[0], known))
+    if rest:
+        raise OptionError(f"{rest[0]!r} is one word too many", wanted=parser.usage)
+    return vars(given)
 
 
-def _stage(command: str) -> Callable[[argparse.ArgumentParser, list[str]], str]:
-    def act(parser: argparse.ArgumentParser, words: list[str]) -> str:
+def _stage(command: str) -> Callable[[Parser, list[str]], str]:
+    def act(parser: Parser, words: list[str]) -> str:
         from penjing.stages import _frame
 
-        flags = _frame.stage_flags(command, _value_of("--method", words))
-        parser.add_argument(MODEL[0] if command != "compare" else "PARENT", help=MODEL[1])
-        if command == "compare":
+        flags = [flag for flag in _frame.stage_flags(command, _value_of("--method", words)) if flag.name != "child"]
+        makes, compares = command in _frame.MAKERS, command == "compare"
+        parser.add_argument("PARENT" if compares else "MODEL", help=(MODEL_OR_NEW if command == "finetune" else MODEL)[1])
+        if compares:
             parser.add_argument("CHILD", help="the model directory that is compared with it")
         parser.add_argument(DATA[0], help=DATA[1])
-        if command in _frame.MAKERS:
-            parser.add_argument("--out", type=Path, help="where the new model directory is written")
-            parser.add_argument("--overwrite", action="store_true", help="replace what is there, once the new one is complete")
-            parser.add_argument("--dry-run", action="store_true", help="say what would be done and how long it would take")
-        for flag in flags:
-            if (command, flag.name) != ("compare", "child"):
-                _add(parser, flag)
+        if makes:
+            _add_output(parser)
+        for title, few in _grouped(flags):
+            _add(parser.add_argument_group(title) if title else parser, few, _frame.method_names(command))
         _common(parser)
-        given = vars(_parse(parser, words))
-        options = {flag.name: given[flag.name] for flag in flags if given.get(flag.name) is not None}
-        if command == "compare":
+        given = _parse(parser, words, {"compare": " PARENT CHILD DATA"}.get(command, " MODEL DATA") + (" --out DIRECTORY" if makes else ""))
+        options = {flag.name: given[flag.name] for flag in flags if given[flag.name] is not None}
+        if compares:
             options["child"] = given["CHILD"]
-        model, runtime = given.get("MODEL") or given["PARENT"], _runtime(argparse.Namespace(**given))
-        if given.get("dry_run"):
+        model, data, runtime = given["PARENT" if compares else "MODEL"], given["DATA"], _runtime(given)
+        if makes and given["dry_run"]:
             from penjing.stages import _dry_run
 
-            return _dry_run.describe(command, model, given["DATA"], given["out"], runtime, options, given["overwrite"])
-        extra = {"out": given["out"], "overwrite": given["overwrite"]} if command in _frame.MAKERS else {}
-        made = _frame.call(command, model, given["DATA"], runtime=runtime, **extra, **options)
+            plan = _dry_run.plan(command, model, data, given["out"], runtime, options, given["overwrite"])
+            return json.dumps(plan, ensure_ascii=False, indent=1) if given["json"] else _dry_run.told(plan)
+        extra = {"out": given["out"], "overwrite": given["overwrite"]} if makes else {}
+        made = _frame.call(command, model, data, runtime=runtime, **extra, **options)
         report = made[1] if isinstance(made, tuple) else made
         return report.to_json() if given["json"] else _told(report, given.get("out"))
 
     return act
+
+
+def _add_output(parser: Parser) -> None:
+    parser.add_argument("--out", type=Path, metavar="DIRECTORY", help="where the new model directory is written")
+    parser.add_argument("--overwrite", action="store_true", help="replace what is there, once the new one is complete")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done and how long it would take")
+
+
+def _grouped(flags: Iterable[Any]) -> list[tuple[str, list[Any]]]:
+    """Flags under the headings of the help: those of the stage itself, then of training, of the data, of the method."""
+    titles = {(): "", ("training",): "training", ("data",): "the rows", ("settings",): "of this method"}
+    return [(title, few) for path, title in titles.items() if (few := [flag for flag in flags if flag.path == path])]
 
 
 def _told(report: Any, out: Path | None) -> str:
@@ -152,61 +189,87 @@ def _value_of(flag: str, words: list[str]) -> str | None:
     return None
 
 
-def _add(parser: argparse.ArgumentParser, flag: Any) -> None:
-    notes = [str(note) for note in (flag.bounds, "/".join(map(str, flag.choices))) if note]
-    text = flag.about + (f" ({', '.join(notes)})" if notes else "") + ("" if flag.default is None else f" [{flag.default}]")
-    switch = {"nargs": "?", "const": "true"} if flag.kind is bool else {}
-    metavar = "yes/no" if flag.kind is bool else flag.name.upper()
-    parser.add_argument("--" + flag.name.replace("_", "-"), help=text.replace("%", "%%"), metavar=metavar, **switch)
+def _add(parser: Any, flags: Iterable[Any], methods: Sequence[str] = ()) -> None:
+    """One flag for each field of an Options class; the values stay text, which `build` converts and checks."""
+    from penjing.core.options import spell
+
+    for flag in flags:
+        choices = flag.choices or (methods if flag.name == "method" else ())
+        notes = [str(note) for note in (flag.bounds, " or ".join(map(str, choices))) if note]
+        usual = "" if flag.default is None or flag.kind is bool else f" [{_plain(flag.default)}]"
+        text = (flag.about + (f" ({', '.join(notes)})" if notes else "") + usual).replace("%", "%%")
+        if flag.kind is not bool:
+            parser.add_argument(spell(flag.name), help=text, metavar=_METAVARS.get(flag.kind, flag.name.upper()))
+        elif flag.default:
+            parser.add_argument(spell(f"no_{flag.name}"), dest=flag.name, action="store_const", const=False, help=f"do not {text}")
+        else:
+            parser.add_argument(spell(flag.name), action="store_const", const=True, help=text)
 
 
-def _predict(parser: argparse.ArgumentParser, words: list[str]) -> str:
-    parser.add_argument("MODEL", help=MODEL[1])
+_METAVARS = {int: "N", float: "X"}
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _columns(parser: Parser) -> None:
+    parser.add_argument("--columns", help="names of columns where they differ: text=sentence,label=mood")
+
+
+def _predict(parser: Parser, words: list[str]) -> str:
+    parser.add_argument(MODEL[0], help=MODEL[1])
     parser.add_argument("INPUT", nargs="+", help="a file of rows, an image, text, or - for standard input")
+    _columns(parser)
     _common(parser)
-    given = _parse(parser, words)
-    from penjing.core.model_dir import ModelDir
+    given = _parse(parser, words, " MODEL INPUT...")
+    runtime = _runtime(given)
     from penjing.stages.predict import predict
 
-    answers = predict(ModelDir.open(given.MODEL), given.INPUT, runtime=_runtime(given))
-    if given.json:
+    columns = given["columns"].split(",") if given["columns"] else None
+    answers = predict(given["MODEL"], given["INPUT"], columns=columns, runtime=runtime)
+    if given["json"]:
         return "\n".join(json.dumps(answer, ensure_ascii=False) for answer in answers)
-    return "\n".join(f"{a['value']}\t{a['score']:.3f}\t{a['input']}" if a["score"] is not None else f"{a['value']}\t{a['input']}" for a in answers)
+    return "\n".join("\t".join((a["value"], *([] if a["score"] is None else [f"{a['score']:.3f}"]), " ".join(a["input"].split()))) for a in answers)
 
 
-def _card(parser: argparse.ArgumentParser, words: list[str]) -> str:
-    parser.add_argument("MODEL", help="a model directory")
+def _card(parser: Parser, words: list[str]) -> str:
+    parser.add_argument(MODEL[0], help=MODEL[1])
     parser.add_argument("OTHER", nargs="?", help="another, to see the difference")
-    parser.add_argument("--json", action="store_true", help="print the report for programs")
-    given = _parse(parser, words)
+    parser.add_argument("--json", action="store_true", help="print the report for programs; a list of two for two models")
+    given = _parse(parser, words, " MODEL [OTHER]")
     from penjing.core.model_dir import ModelDir
     from penjing.engine import card
 
-    reports = [card.report_of(ModelDir.open(path)) for path in (given.MODEL, given.OTHER) if path]
-    if given.json:
-        return "\n".join(report.to_json() for report in reports)
+    reports = [card.report_of(ModelDir.open(path)) for path in (given["MODEL"], given["OTHER"]) if path]
+    if given["json"]:
+        return reports[0].to_json() if len(reports) == 1 else _json_list(reports)
     return card.summary(reports[0]) if len(reports) == 1 else card.difference(*reports)
 
 
-def _run_recipe(parser: argparse.ArgumentParser, words: list[str]) -> str:
+def _json_list(reports: Iterable[Any]) -> str:
+    return "[\n" + ",\n".join(report.to_json() for report in reports) + "\n]"
+
+
+def _run_recipe(parser: Parser, words: list[str]) -> str:
     parser.add_argument("RECIPE", help="a TOML file, or the name of a bundled recipe: " + ", ".join(_bundled()))
-    parser.add_argument("--out", type=Path, default=Path("runs"), help="folder for the outputs [runs]")
+    parser.add_argument("--out", type=Path, default=Path("runs"), metavar="DIRECTORY", help="folder for the outputs [runs]")
     parser.add_argument("--set", action="append", default=[], metavar="STEP.OPTION=VALUE", help="change an option of the recipe")
     _common(parser)
-    given = _parse(parser, words)
+    given = _parse(parser, words, " RECIPE")
+    runtime = _runtime(given)
+    for item in given["set"]:
+        if "=" not in item:
+            raise OptionError(f"--set cannot be {item!r}", wanted="STEP.OPTION=VALUE, such as small.floor=2.0")
     from penjing.engine import card
     from penjing.stages.run import run
 
-    wrong = [item for item in given.set if "=" not in item]
-    if wrong:
-        raise OptionError(f"--set cannot be {wrong[0]!r}", wanted="STEP.OPTION=VALUE, such as small.floor=2.0")
-    done = run(given.RECIPE, out=given.out, changes=dict(item.split("=", 1) for item in given.set), runtime=_runtime(given))
-    if given.json:
-        return "\n".join(report.to_json() for _, _, report in done)
-    folder = done[-1][1].path.parent
-    last = done[-1][1].path
+    done = run(given["RECIPE"], out=given["out"], changes=dict(item.split("=", 1) for item in given["set"]), runtime=runtime)
+    if given["json"]:
+        return _json_list(report for _, _, report in done)
+    first, last = done[0][1].path, done[-1][1].path
     told = [f"── {name}\n{card.summary(report)}" for name, _, report in done]
-    following = [f"  open {folder / 'report.html'}", f"  penjing card {done[0][1].path} {last}", f"  penjing predict {last} INPUT"]
+    following = [f"  open {last.parent / 'report.html'}", f"  penjing card {first} {last}", f"  penjing predict {last} INPUT"]
     return "\n\n".join(told) + "\n\nnext\n" + "\n".join(following)
 
 
@@ -214,29 +277,29 @@ def _bundled() -> list[str]:
     return sorted(path.stem for path in (Path(__file__).parent / "recipes").glob("*.toml"))
 
 
-def _check(parser: argparse.ArgumentParser, words: list[str]) -> str:
-    parser.add_argument("DATA", help=DATA[1])
-    parser.add_argument("--columns", help="names of columns where they differ: text=sentence,label=mood")
-    _common(parser)
-    given = _parse(parser, words)
+def _check(parser: Parser, words: list[str]) -> str:
+    parser.add_argument(DATA[0], help=DATA[1])
+    _columns(parser)
+    parser.add_argument("--json", action="store_true", help="print the result for programs")
+    given = _parse(parser, words, " DATA")
     from penjing.stages.check import check
 
-    found = check(given.DATA, given.columns.split(",") if given.columns else None, runtime=_runtime(given))
-    if given.json:
+    found = check(given["DATA"], given["columns"].split(",") if given["columns"] else None)
+    if given["json"]:
         return json.dumps(found, ensure_ascii=False, indent=1)
-    lines = [f"{given.DATA}: {found['num_rows']:,} rows for {found['task']}"]
+    lines = [f"{given['DATA']}: {found['num_rows']:,} rows for {found['task']}"]
     lines.append("roles   " + ", ".join(f"{role} {count:,}" for role, count in found["rows"].items()) + f" (by {found['roles']})")
     most = sorted(found["labels"].items(), key=lambda pair: -pair[1])
     lines.append("labels  " + ", ".join(f"{label} {count:,}" for label, count in most[:12]) + (" ..." if len(most) > 12 else ""))
     lines += [f"note    {note}" for note in found["notes"]]
     for floor in found["floors"]:
-        verdict = "provable" if floor["rows_needed"] <= floor["rows_there"] else "too few rows"
-        lines.append(f"floor   {floor['floor']} points: {floor['rows_needed']:,} proof rows needed at {found['flips_assumed']:.0%} flips, {verdict}")
+        needed = f"{floor['rows_needed']:,} proof rows needed at {found['flips_assumed']:.0%} flips"
+        lines.append(f"floor   {floor['floor']} points: {needed}, {floor['verdict']}")
     return "\n".join(lines)
 
 
-def _listing(folder: str) -> Callable[[argparse.ArgumentParser, list[str]], str]:
-    def act(parser: argparse.ArgumentParser, words: list[str]) -> str:
+def _listing(folder: str) -> Callable[[Parser, list[str]], str]:
+    def act(parser: Parser, words: list[str]) -> str:
         _parse(parser, words)
         kinds = [folder] if folder != "methods" else [f"methods.{p.name}" for p in sorted((Path(__file__).parent / "methods").iterdir()) if p.is_dir()]
         lines = []
@@ -257,7 +320,7 @@ _ABOUT = {
     "families": "List the model families and the sizes that can follow new:.",
     "methods": "List the methods of each stage.",
 }
-COMMANDS: dict[str, Callable[[argparse.ArgumentParser, list[str]], str]] = {
+COMMANDS: dict[str, Callable[[Parser, list[str]], str]] = {
     **{stage: _stage(stage) for stage in STAGES},
     "predict": _predict,
     "card": _card,

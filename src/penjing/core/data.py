@@ -43,7 +43,7 @@ class Data:
         """
         examples = read(source)
         if options.columns:
-            examples = examples.rename(_pairs(options.columns))
+            examples = examples.rename(pairs(options.columns))
         examples = examples.require(task.columns)
         roles = assign(examples, task.input_columns(), salt or SALT, options.group_by)
         return cls(examples, roles, list(task.input_columns()), [*examples.notes, *roles.notes])
@@ -85,18 +85,26 @@ class Data:
     def require_rows(self, role: Role) -> None:
         """Raise DataError unless the role has rows."""
         if not len(self.roles.rows(role)):
-            raise DataError(f"{self.examples.name}: no {role} rows among {len(self.examples)}", wanted="at least one", fix="pass more rows")
+            raise DataError(f"{self.examples.name}: no {role} rows among {len(self.examples)}", wanted="at least one", fix="pass more rows, or a folder with train, validation and test")
 
-    def check_labels(self, task: Task) -> None:
-        """Raise DataError naming the first row whose label the task does not know."""
+    def check_labels(self, task: Task, learnt: bool = False) -> None:
+        """Raise DataError naming the first row whose label the task does not know.
+
+        learnt   the task has its labels from these training rows
+        """
         column = task.target_columns[0]
         known = set(task.labels)
+        if learnt and len(known) == 1:
+            everywhere = f"{self.examples.name}: every training row has the {column} {task.labels[0]!r}"
+            raise DataError(everywhere, wanted="two labels at least", fix="pass rows of other labels too")
+        unknown = "in no training row" if learnt else "not one this model knows"
+        fix = "add rows like it" if learnt else "pass --new-head to finetune to learn a new set of labels"
         for row, label in enumerate(self.examples.column(column)):
             if label not in known:
                 raise DataError(
-                    f"{self.examples.place(row)}, column {column}: label {label!r} is not one this model knows",
+                    f"{self.examples.place(row)}, column {column}: label {label!r} is {unknown}",
                     wanted=nearest(str(label), task.labels),
-                    fix="correct the row, or pass --new-head to finetune to learn a new set of labels",
+                    fix=f"correct the row, or {fix}",
                 )
 
     def check_unseen(self, model: ModelDir) -> None:
@@ -121,9 +129,9 @@ class Data:
         }
 
 
-def _pairs(items: Sequence[str]) -> dict[str, str]:
+def pairs(items: Sequence[str]) -> dict[str, str]:
     """Ours by theirs: ["text=sentence"] to {"sentence": "text"}."""
     for item in items:
         if item.count("=") != 1:
-            raise OptionError(f"--columns cannot be {item!r}", wanted="pairs such as text=sentence, parted by commas")
+            raise OptionError(f"--columns cannot be {item!r}", wanted="pairs such as text=sentence, parted by commas", fix="write each as <ours>=<name in the file>")
     return {theirs: ours for ours, theirs in (item.split("=") for item in items)}

@@ -9,6 +9,9 @@ from types import ModuleType
 from penjing.core.errors import OptionError, nearest
 
 
+_KINDS = {"tasks": "task", "families": "family", "stages": "stage", "engine.backends": "engine"}
+
+
 def names(folder: str) -> list[str]:
     """The plug-ins of `folder` ("tasks", "methods.prune"), as users write them: hyphens, sorted."""
     return [module.name.replace("_", "-") for module in _modules(folder)]
@@ -21,7 +24,7 @@ def find(folder: str, name: str) -> ModuleType:
     """
     known = names(folder)
     if name.replace("_", "-") not in known:
-        kind = folder.split(".")[-1]
+        kind = _KINDS.get(folder, f"method of {folder.split('.')[-1]}")
         raise OptionError(f"no {kind} called {name!r}", wanted=nearest(name, known))
     return importlib.import_module(f"penjing.{folder}.{name.replace('-', '_')}")
 

@@ -7,8 +7,10 @@
     README.md, report.json, report.html          the card, for the hub, for programs and for people
 """
 
+import errno
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from penjing.core.errors import ModelError, OptionError, nearest
+from penjing.core.errors import ModelError, OptionError, PenjingError, nearest
 
 META = "penjing.json"
 REPORTS = (META, "README.md", "report.json", "report.html")
 SCHEMA = 1
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,11 @@ class ModelDir:
         """
         path = Path(source)
         _require_directory(path)
-        try:
-            meta = json.loads((path / META).read_text("utf-8")) if (path / META).exists() else {}
-            json.loads((path / "config.json").read_text("utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ModelError(f"{path}: config.json or {META} is damaged: {error}", fix="copy the directory again") from error
+        meta = _object(path / META) if (path / META).exists() else {}
+        _object(path / "config.json")
         if meta.get("schema", SCHEMA) > SCHEMA:
-            raise ModelError(f"{path}: written by a later penjing (schema {meta['schema']})", fix="pip install --upgrade penjing")
+            later = f"{path}: written by a later penjing (schema {meta['schema']})"
+            raise ModelError(later, wanted=f"schema {SCHEMA}", fix="pip install --upgrade penjing")
         base = cls(path, meta)
         recorded = meta.get("weights", {}).get("sha256")
         if not base.weight_files():
@@ -55,7 +56,7 @@ class ModelDir:
                     wanted="model.safetensors",
                     fix="convert it where you trust it: model.save_pretrained(folder) of transformers writes safetensors",
                 )
-            raise ModelError(f"{path}: no weights", wanted="model.safetensors or model.onnx", fix="copy the directory again")
+            raise ModelError(f"{path} holds no weights", wanted="model.safetensors or model.onnx", fix="copy the directory again")
         if recorded and base.sha256() != recorded:
             raise ModelError(
                 f"{path}: the weights are not those that {META} records",
@@ -123,46 +124,121 @@ class ModelDir:
 _TASK_OF = {"SequenceClassification": "text-classification", "ImageClassification": "image-classification"}
 
 
+def _object(path: Path) -> dict[str, Any]:
+    """What a JSON file holds.
+
+    Raises ModelError unless it is one object.
+    """
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
+        raise ModelError(f"{path} is damaged: {error}", wanted="the file as it was written", fix="copy the directory again") from None
+    if not isinstance(found, dict):
+        raise ModelError(f"{path} is damaged: it holds no object", wanted="the file as it was written", fix="copy the directory again")
+    return found
+
+
 def _require_directory(path: Path) -> None:
+    if str(path).startswith("hf:"):
+        raise ModelError(
+            f"{path}: models are not fetched from the hub", wanted="a directory", fix="download its files and name their folder"
+        )
     if not path.exists():
         siblings = [p.name for p in path.parent.iterdir() if (p / "config.json").exists()] if path.parent.is_dir() else []
         raise ModelError(
             f"{path} does not exist",
-            wanted=nearest(path.name, siblings) if siblings else "a model directory, or new:<size>",
-            fix="penjing families lists the sizes",
+            wanted=f"in {path.parent.resolve()}: {nearest(path.name, siblings)}" if siblings else "a model directory",
+            fix="correct the path, or make a model first: penjing finetune new:<size>",
         )
     if not (path / "config.json").exists():
-        raise ModelError(f"{path} is not a model directory: it has no config.json", wanted="a directory that save_pretrained wrote")
+        raise ModelError(
+            f"{path} is not a model directory: it has no config.json",
+            wanted="a directory that save_pretrained of transformers or a stage of penjing wrote",
+            fix="name that directory",
+        )
 
 
 @contextmanager
 def staged(out: Path, overwrite: bool) -> Iterator[Path]:
     """A folder beside `out` to work in; it becomes `out` by one rename when the body ends, and vanishes when the body fails.
 
-    An output that is there stays whole until the new one is complete.
+    An output that is there stays whole until the new one is complete. A folder that a killed process left is taken over; of two
+    processes that want the same `out` at once the second is refused.
 
-    Raises OptionError when `out` exists and `overwrite` is false.
+    Raises OptionError when `out` may not or cannot be written, or the disk is full.
     """
     check_free(out, overwrite)
-    partial, old = (out.with_name(f".{out.name}.{word}") for word in ("partial", "old"))
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        if out.exists():
+    with _writing(out), _alone(out) as partial:
+        try:
+            yield partial
+            old = _beside(out, "old")
             shutil.rmtree(old, ignore_errors=True)
-            out.rename(old)
-        partial.rename(out)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            if out.exists():
+                out.rename(old)
+            partial.rename(out)
+            shutil.rmtree(old, ignore_errors=True)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def check_free(out: Path, overwrite: bool) -> None:
-    """Raise OptionError unless `out` may be written."""
-    if out.exists() and not overwrite:
-        raise OptionError(f"{out} exists", wanted="a new name", fix="choose another --out, or pass --overwrite")
-    if out.exists() and not out.is_dir():
-        raise OptionError(f"{out} is a file", wanted="a directory", fix="choose another --out")
-    if out.exists() and not (out / "config.json").exists() and any(out.iterdir()):
-        raise OptionError(f"{out} is not a model directory, so it will not be replaced", fix="choose another --out")
+    """Raise OptionError unless `out` may be written.
+
+    An output that a process took aside and, killed at that moment, did not replace is put back first.
+    """
+    if not out.name or out.name == "..":
+        raise OptionError(f"--out cannot be {str(out)!r}", wanted="a directory of its own for the new model", fix="choose another --out")
+    with _writing(out):
+        old = _beside(out, "old")
+        if old.exists() and not out.exists():
+            old.rename(out)
+        if not out.exists():
+            return
+        if not out.is_dir():
+            raise OptionError(f"{out} is a file", wanted="a directory for the new model", fix="choose another --out")
+        full = any(out.iterdir())
+        if full and not (out / "config.json").exists():
+            problem = f"{out} exists and is not a model directory, so it is not replaced"
+            raise OptionError(problem, wanted="a new name", fix="choose another --out")
+        if full and not overwrite:
+            raise OptionError(f"{out} exists", wanted="a new name", fix="choose another --out, or pass --overwrite")
+
+
+def _beside(out: Path, word: str) -> Path:
+    return out.with_name(f".{out.name}.{word}")
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[Path]:
+    """The folder to work in, empty, and held by this process until the body ends or the process dies."""
+    import fcntl  # not on Windows, where this module must still open directories
+
+    partial = _beside(out, "partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    held = os.open(partial, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            busy = f"{out} is being written by another process"
+            raise OptionError(busy, wanted="one at a time", fix="wait for it, or choose another --out") from None
+        for child in partial.iterdir():
+            shutil.rmtree(child) if child.is_dir() else child.unlink()
+        yield partial
+    finally:
+        os.close(held)
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    """Say of a disk that is full or may not be written that it is; whichever library was writing, by its own class of error."""
+    try:
+        yield
+    except PenjingError:
+        raise
+    except Exception as error:
+        number = error.errno if isinstance(error, OSError) else next((n for n in _UNWRITABLE if f"(os error {n})" in str(error)), None)
+        if number not in _UNWRITABLE:
+            raise
+        problem, wanted = f"{out} cannot be written: {os.strerror(number)}", "a folder with room for the model"
+        raise OptionError(problem, wanted=wanted, fix="make room, or choose another --out") from error

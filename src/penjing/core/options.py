@@ -1,8 +1,8 @@
 """Options as frozen dataclasses: one description from which flags, Python keywords and recipe entries follow.
 
 A field is `name: Annotated[type, "what it is, with unit", Between(low, high)] = default`. Its type is one of int, float, bool, str, Path,
-Literal[...], list of those, Duration, Bytes, Points, or any of them `| None`. A field whose default is itself a frozen dataclass is
-flattened: all flags of a command live in one namespace.
+Literal[...], list of those, Duration, Bytes, Floor, or any of them `| None`. A field whose default is itself a frozen dataclass is
+flattened, with the values of that default: all flags of a command live in one namespace.
 """
 
 import dataclasses
@@ -34,7 +34,8 @@ class Between(NamedTuple):
     high: float = math.inf
 
     def __str__(self) -> str:
-        return f"at least {self.low:g}" if self.high == math.inf else f"{self.low:g} to {self.high:g}"
+        low, high = (f"{end:,.0f}" if end == round(end) and end < math.inf else f"{end:g}" for end in self)
+        return f"at least {low}" if self.high == math.inf else f"{low} to {high}"
 
 
 class Flag(NamedTuple):
@@ -53,16 +54,19 @@ class Flag(NamedTuple):
         return get_args(self.kind) if get_origin(self.kind) is Literal else ()
 
 
-def flags(options: type, path: tuple[str, ...] = ()) -> Iterator[Flag]:
-    """Every flag of an Options class, nested ones included, in the order they are written."""
-    hints = get_type_hints(options, include_extras=True)
+def flags(options: Any, path: tuple[str, ...] = ()) -> Iterator[Flag]:
+    """Every flag of an Options class, nested ones included, in the order they are written.
+
+    options   the class, or an instance whose values are the defaults
+    """
+    hints = get_type_hints(options if isinstance(options, type) else type(options), include_extras=True)
     for field in dataclasses.fields(options):
-        hint = hints[field.name]
-        if dataclasses.is_dataclass(field.default):
-            yield from flags(type(field.default), (*path, field.name))
-        elif get_origin(hint) is Annotated:
-            kind, about, *rest = get_args(hint)
-            yield Flag(field.name, _plain(kind), about, field.default, rest[0] if rest else None, path)
+        default = field.default if isinstance(options, type) else vars(options)[field.name]
+        if dataclasses.is_dataclass(default):
+            yield from flags(default, (*path, field.name))
+        elif get_origin(hints[field.name]) is Annotated:
+            kind, about, *rest = get_args(hints[field.name])
+            yield Flag(field.name, _plain(kind), about, default, rest[0] if rest else None, path)
 
 
 def build(options: type[O], words: dict[str, Any], settings: type | None = None) -> O:
@@ -76,20 +80,20 @@ def build(options: type[O], words: dict[str, Any], settings: type | None = None)
     known = {flag.name: flag for flag in [*flags(options), *of_method]}
     for name in words:
         if name not in known:
-            raise OptionError(f"no option {_spell(name)}", wanted=nearest(_spell(name), map(_spell, known)))
+            raise OptionError(f"no option {spell(name)}", wanted=nearest(spell(name), map(spell, known)))
     values = {name: parse(known[name], value) for name, value in words.items()}
-    parts = {"settings": _assemble(settings, ("settings",), known, values, {})} if settings else {}
-    return _assemble(options, (), known, values, parts)
+    parts = {"settings": _assemble(settings, ("settings",), known, values)} if settings else {}
+    return _assemble(options, (), known, values, **parts)
 
 
-def _assemble(options: type[O], path: tuple[str, ...], known: dict[str, Flag], values: dict[str, Any], parts: dict[str, Any]) -> O:
+def _assemble(usual: Any, path: tuple[str, ...], known: dict[str, Flag], values: dict[str, Any], **parts: Any) -> Any:
+    """`usual`, an Options class or an instance of one, with the values of the flags whose path this is."""
     mine = {name: value for name, value in values.items() if known[name].path == path}
-    nested = {
-        field.name: _assemble(type(field.default), (*path, field.name), known, values, {})
-        for field in dataclasses.fields(options)  # type: ignore[arg-type]
-        if dataclasses.is_dataclass(field.default)
-    }
-    return options(**{**nested, **mine, **parts})
+    for field in dataclasses.fields(usual):
+        default = field.default if isinstance(usual, type) else vars(usual)[field.name]
+        if dataclasses.is_dataclass(default):
+            parts[field.name] = _assemble(default, (*path, field.name), known, values)
+    return usual(**mine, **parts) if isinstance(usual, type) else dataclasses.replace(usual, **mine, **parts)
 
 
 def parse(flag: Flag, value: Any) -> Any:
@@ -101,11 +105,12 @@ def parse(flag: Flag, value: Any) -> Any:
         return None
     try:
         parsed = _convert(flag.kind, value)
-    except (ValueError, TypeError, KeyError):
+        within = not flag.bounds or all(flag.bounds.low <= v <= flag.bounds.high for v in (parsed if isinstance(parsed, list) else [parsed]))
+    except (ValueError, TypeError, KeyError, OverflowError):
+        within = False
+    if not within:
         wanted = nearest(str(value), map(str, flag.choices)) if flag.choices else _words(flag.kind)
-        raise OptionError(f"{_spell(flag.name)} cannot be {value!r}", wanted=wanted) from None
-    if flag.bounds and not all(flag.bounds.low <= v <= flag.bounds.high for v in (parsed if isinstance(parsed, list) else [parsed])):
-        raise OptionError(f"{_spell(flag.name)} cannot be {value!r}", wanted=str(flag.bounds))
+        raise OptionError(f"{spell(flag.name)} cannot be {value!r}", wanted=wanted + (f", {flag.bounds}" if flag.bounds else ""))
     return parsed
 
 
@@ -170,7 +175,7 @@ _CONVERT: dict[Any, Callable[[Any], Any]] = {
 def _words(kind: Any) -> str:
     if get_origin(kind) is list:
         return f"a list of {_words(get_args(kind)[0])}, parted by commas"
-    named = {int: "a whole number", float: "a number", bool: "true or false", Duration: "a time such as 90s, 30m or 2h",
+    named = {int: "a whole number", float: "a number", bool: "yes or no", Duration: "a time such as 90s, 30m or 2h",
              Bytes: "a size such as 500kB or 10MB", Floor: "points such as 1.0 or a share such as 3%"}  # fmt: skip
     return named.get(kind, "text")
 
@@ -182,5 +187,6 @@ def _plain(kind: Any) -> Any:
     return kind
 
 
-def _spell(name: str) -> str:
+def spell(name: str) -> str:
+    """An option as the command line has it: --batch-rows."""
     return "--" + name.replace("_", "-")

@@ -6,37 +6,26 @@ import platform
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from penjing.core.errors import OptionError
+from penjing.core.options import Between, flags, parse
 
 PACKAGES = ("torch", "transformers", "numpy", "scikit-learn", "pyarrow", "onnxruntime")
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """What a stage may use and how much it may say.
+    """What a stage may use and how much it may say; every command has these as flags."""
 
-    device      "cpu" or "cuda"
-    threads     how many threads torch uses; 0 lets the training loop choose by a short probe
-    seed        every random draw of a run follows from it
-    quiet       no progress
-    trust_code  run code that a model directory carries and that is not penjing's own
-    """
-
-    device: str = "cpu"
-    threads: int = 0
-    seed: int = 0
-    quiet: bool = False
-    trust_code: bool = False
+    device: Annotated[Literal["cpu", "cuda"], "what the model runs on"] = "cpu"
+    threads: Annotated[int, "threads of torch; 0 lets a short probe choose", Between(0, 4096)] = 0
+    seed: Annotated[int, "every random draw of a run follows from it", Between(0, 2**32 - 1)] = 0
+    quiet: Annotated[bool, "no progress"] = False
+    trust_code: Annotated[bool, "run code that a model directory carries and that is not penjing's own"] = False
 
     def __post_init__(self) -> None:
-        if self.threads < 0 or self.threads > 4096:
-            raise OptionError(f"--threads cannot be {self.threads}", wanted="0 (choose by a probe) to 4096")
-        if not 0 <= self.seed < 2**32:
-            raise OptionError(f"--seed cannot be {self.seed}", wanted="0 to 4294967295")
-        if self.device not in ("cpu", "cuda"):
-            raise OptionError(f"--device cannot be {self.device!r}", wanted="'cpu' or 'cuda'")
+        for flag in flags(type(self)):
+            object.__setattr__(self, flag.name, parse(flag, vars(self)[flag.name]))
 
 
 def cores() -> int:

@@ -30,7 +30,9 @@ def check_size(size: str, task: Task) -> None:
     media = find.find("families", known[size]).MEDIA
     if media != task.media:
         fitting = [s for s, name in known.items() if task.media == find.find("families", name).MEDIA]
-        raise TaskError(f"new:{size} reads {media}, the data are {task.media}", wanted=nearest(size, fitting))
+        raise TaskError(
+            f"new:{size} reads {media}, the task {task.media}", wanted=nearest(size, fitting), fix="penjing families lists them"
+        )
 
 
 def create(size: str, task: Task, rows: Sequence[Example], runtime: Runtime, processor: Any = None) -> Loaded:
@@ -54,7 +56,7 @@ def create(size: str, task: Task, rows: Sequence[Example], runtime: Runtime, pro
 def _tokenizer(rows: Sequence[Example], facts: dict[str, Any]) -> Any:
     """WordPiece learnt from the texts; Chinese characters stand alone, as in BERT."""
     empty = BertTokenizer(vocab={t: i for i, t in enumerate(("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"))}, do_lower_case=True)
-    tokenizer = empty.train_new_from_iterator(_texts(rows), vocab_size=VOCABULARY)
+    tokenizer = empty.train_new_from_iterator(_texts(rows), vocab_size=VOCABULARY, show_progress=False)
     tokenizer.model_max_length = MAX_TOKENS
     return tokenizer
 

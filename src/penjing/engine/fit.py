@@ -22,16 +22,19 @@ MOST_MEASUREMENTS = 20
 
 
 def fit(
-    loaded: Loaded, loss: Loss, train_rows: Sequence[Example], tune_rows: Sequence[Example], options: Training, runtime: Runtime
-) -> dict[str, Any]:
+    loaded: Loaded, loss: Loss, train_rows: Sequence[Example], tune_rows: Sequence[Example], options: Training, runtime: Runtime,
+    repeats: int = 1,
+) -> dict[str, Any]:  # fmt: skip
     """Train `loaded.model` in place and leave it with the weights that did best on the tune rows.
+
+    repeats   how many times a batch holds its rows, as `loss` wants them
 
     Returns the facts of the run for the report: curve, best epoch, precision, threads, seconds.
     """
     task, processor = loaded.task, loaded.processor
     encoded = Encoded(train_rows, task, processor, quiet=runtime.quiet)
     tuning = Encoded(tune_rows, task, processor)
-    state = State(loaded.model, encoded, options, runtime)
+    state = State(loaded.model, encoded, options, runtime, repeats)
     threads = choose_threads(state, loss)
     torch.set_num_threads(threads)
     say(f"training on {len(encoded):,} rows, {state.steps:,} steps, {state.precision}, {threads} threads", runtime.quiet)

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from penjing.core import find
 from penjing.core.contracts import Task
-from penjing.core.errors import ModelError, TaskError, nearest
+from penjing.core.errors import ModelError, OptionError, TaskError, nearest
 from penjing.core.model_dir import ModelDir
 from penjing.core.runtime import Runtime
 
@@ -41,14 +41,25 @@ def load(base: ModelDir, task: Task, runtime: Runtime) -> Loaded:
 
     Raises ModelError for an artefact of another engine, weights that miss part of the body, or code that is not penjing's own.
     """
+    require_torch(base)
+    return Loaded(task, load_model(base, task, runtime), load_processor(base, task), base)
+
+
+def require_torch(base: ModelDir) -> None:
+    """Raise ModelError for an artefact of another engine."""
     if base.engine != "torch":
         origin = base.lineage[-1].get("parent", {}).get("path") if base.lineage else None
         raise ModelError(
             f"{base.path} is an artefact of {base.engine}, which cannot be trained or changed further",
             wanted="a directory with model.safetensors",
-            fix=f"use its parent, {origin}" if origin else None,
+            fix=f"use its parent, {origin}" if origin else "use the model it was made from",
         )
-    return Loaded(task, load_model(base, task, runtime), load_processor(base, task), base)
+
+
+def require_device(runtime: Runtime) -> None:
+    """Raise OptionError for a device that this machine, or this build of torch, does not have."""
+    if runtime.device == "cuda" and not torch.cuda.is_available():
+        raise OptionError("--device cannot be 'cuda': torch finds no GPU", wanted="'cpu'", fix="leave --device out, or install torch for CUDA")
 
 
 def load_model(base: ModelDir, task: Task, runtime: Runtime) -> PreTrainedModel:
@@ -60,6 +71,7 @@ def load_model(base: ModelDir, task: Task, runtime: Runtime) -> PreTrainedModel:
         model, info = task.auto_model.from_pretrained(
             base.path,
             trust_remote_code=_trust(base, runtime),
+            use_safetensors=True,  # never the pickle that may lie beside
             output_loading_info=True,
             ignore_mismatched_sizes=base.labels is not None and base.labels != task.labels,
             dtype=torch.float32,
@@ -75,7 +87,7 @@ def load_model(base: ModelDir, task: Task, runtime: Runtime) -> PreTrainedModel:
 def load_processor(base: ModelDir, task: Task) -> Any:
     """Tokenizer or image processor; a tokenizer never gives more tokens than the model has positions."""
     with quiet_transformers(), _model_errors(base):
-        processor = task.auto_processor.from_pretrained(base.path)
+        processor = task.auto_processor.from_pretrained(base.path, trust_remote_code=False)  # without it transformers asks on stdin
     if task.media == "text":
         positions = base.config.get("max_position_embeddings", MOST_POSITIONS)
         processor.model_max_length = min(processor.model_max_length, positions)

@@ -8,12 +8,16 @@ from penjing.core.runtime import Runtime
 from penjing.core.training import Training
 from penjing.engine.fit import fit
 from penjing.engine.load import Loaded
+from penjing.engine.train import Loss
 from penjing.methods.distill import Functions
 
 
 def teach(teacher: Loaded, student: Loaded, data: Data, method: str, settings: Any, training: Training, runtime: Runtime) -> dict[str, Any]:
     """Train `student` in place on the teacher's answers to the train rows; facts of the run, as `fit` gives them."""
-    task = teacher.task
+    return fit(student, loss_by(teacher, method, settings), data.role("train"), data.role("tune"), training, runtime)
+
+
+def loss_by(teacher: Loaded, method: str, settings: Any) -> Loss:
+    """The loss of a student of `teacher`, whose weights are held still."""
     teacher.model.requires_grad_(False)
-    loss = find("methods.distill", method).apply(teacher.model, Functions(task.loss, task.logits), settings)
-    return fit(student, loss, data.role("train"), data.role("tune"), training, runtime)
+    return find("methods.distill", method).apply(teacher.model, Functions(teacher.task.loss, teacher.task.logits), settings)

@@ -38,7 +38,7 @@ def choose_threads(state: State, loss: Loss) -> int:
     seconds = {}
     for threads in sorted({cores(), max(1, cores() // 2), 1}, reverse=True):
         with torch_threads(threads):
-            gradients(state, state.encoded.batch(state.order(0)[0]), loss)
+            gradients(state, state.batch(state.order(0)[0]), loss)
             seconds[threads] = _fastest_pass(state, loss)
     state.model.load_state_dict(weights)  # batch norm counts what it sees
     state.optimizer.zero_grad()
@@ -47,7 +47,7 @@ def choose_threads(state: State, loss: Loss) -> int:
 
 
 def _fastest_pass(state: State, loss: Loss) -> float:
-    batch = state.encoded.batch(state.order(0)[0])
+    batch = state.batch(state.order(0)[0])
     taken: list[float] = []
     while len(taken) < 5 and sum(taken) < PROBE_S:
         start = time.perf_counter()

@@ -43,10 +43,13 @@ class Step(NamedTuple):
 
 
 class State:
-    """A run in progress: weights, optimizer, and the position in the order of the rows."""
+    """A run in progress: weights, optimizer, and the position in the order of the rows.
 
-    def __init__(self, model: torch.nn.Module, encoded: Encoded, options: Training, runtime: Runtime):
-        self.model, self.encoded, self.options, self.runtime = model, encoded, options, runtime
+    repeats   how many times a batch holds its rows, one whole copy after the other, for a loss that compares draws of dropout
+    """
+
+    def __init__(self, model: torch.nn.Module, encoded: Encoded, options: Training, runtime: Runtime, repeats: int = 1):
+        self.model, self.encoded, self.options, self.runtime, self.repeats = model, encoded, options, runtime, repeats
         self.optimizer = make_optimizer(model, options)
         self.precision = choose_precision(model, options, runtime)
         self.epoch = self.position = self.number = 0
@@ -57,6 +60,10 @@ class State:
     def order(self, epoch: int) -> list[list[int]]:
         """Row numbers of each batch of an epoch, a function of seed and epoch alone."""
         return training_order(self.encoded.lengths, self.options.batch_rows, self.options.batch_tokens, self.runtime.seed, epoch)
+
+    def batch(self, rows: list[int]) -> Batch:
+        """What a step sees of these rows."""
+        return self.encoded.batch(rows * self.repeats)
 
     def learning_rate(self) -> float:
         """For the step that comes next."""
@@ -95,7 +102,7 @@ def train(state: State, loss: Loss) -> Iterator[Step]:
         state.model.train()
         rows = order[state.position]
         rate = state.learning_rate()
-        value = _update(state, state.encoded.batch(rows), loss, rate)
+        value = _update(state, state.batch(rows), loss, rate)
         state.number += 1
         state.position += 1
         epoch_ends = state.position == len(order) or state.number == state.steps

@@ -50,6 +50,20 @@ def kl(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
     return _in_chunks(divergence, student, teacher)
 
 
+def beside(values: Tensor, owners: Tensor, targets: RowLoss, weight: float) -> RowLoss:
+    """The loss of the targets plus `weight` times the mean of other values, which may be more or fewer than the targets.
+
+    values    (M,) one for each distribution, those of one row together
+    owners    (M,) the row of each
+    targets   of the same B rows, in the same order
+    """
+    _, place = torch.unique_consecutive(owners, return_inverse=True)
+    place = place.to(values.device)
+    total = torch.zeros_like(targets.total).index_add(0, place, values)
+    number = torch.zeros_like(targets.total).index_add(0, place, torch.ones_like(values))
+    return RowLoss(targets.total + weight * total * targets.count / number, targets.count)
+
+
 def _in_chunks(loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, other: Tensor) -> Tensor:
     """`loss` of each row, with logits upcast a chunk of rows at a time, and again on the way back.
 

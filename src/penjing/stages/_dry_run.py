@@ -1,33 +1,53 @@
 """What a call would do, how long it would take here, and whether its floor can be proven; nothing is written."""
 
+import dataclasses
+import time
 from pathlib import Path
 from typing import Any
 
-from penjing.core.model_dir import check_free
+from penjing.core.find import find
+from penjing.core.model_dir import ModelDir
 from penjing.core.runtime import Runtime
-from penjing.stages import shrink
-from penjing.stages._frame import NEW, Call, prepare
+from penjing.stages import prune, shrink
+from penjing.stages._frame import NEW, Call, already, check_out, prepare
+
+TIMED_STEPS = 5
 
 
-def describe(stage: str, model: str, data: str, out: Path | None, runtime: Runtime, words: dict[str, Any], overwrite: bool) -> str:
-    """Sentences for a person, a line each; every check of the real call is made, so that it fails where that would."""
-    prepared = prepare(stage, model, data, words, runtime)
+def plan(stage: str, model: str, data: str, out: Path | None, runtime: Runtime, words: dict[str, Any], overwrite: bool) -> dict[str, Any]:
+    """What would be done, for programs; every check of the real call is made, so that it fails where that would."""
     if out:
-        check_free(out, overwrite)
-    counts = ", ".join(f"{count:,} {role}" for role, count in prepared.data.roles.counts.items())
-    lines = [f"{stage} {model} on {prepared.data.examples.name}: {counts} rows", *(f"note: {note}" for note in prepared.data.notes)]
-    runs = 1
+        check_out(out, overwrite)
+    prepared = prepare(stage, model, data, words, runtime)
+    found: dict[str, Any] = {"stage": stage, "model": model, "data": prepared.data.describe(), "notes": prepared.data.notes}
+    found |= {"out": out and str(out), "done": bool(out and already(out, prepared.inputs(), overwrite))}
+    trainings = 1
     if stage == "shrink":
-        _, told = shrink.provable(shrink.begin(prepared.base, prepared.task, prepared.data, prepared.options, Path(), runtime))  # type: ignore[arg-type]
-        runs = prepared.options.candidates + len(prepared.options.students or [])
-        there = prepared.data.roles.counts["proof"]
-        needed = told.get("rows_needed", told["rows_at_least"])
-        lines.append(f"floor {prepared.options.floor}: {needed:,} proof rows needed, {there:,} there: {'provable' if needed <= there else 'a good child may fail'}")
-        lines.append(f"{runs} shapes would be trained")
+        base, options = prepared.base, prepared.options
+        _, told = shrink.provable(shrink.begin(base, prepared.task, prepared.data, options, Path(), runtime))  # type: ignore[arg-type]
+        trainings = options.candidates + len(options.students or [])
+        found["floor"] = {"floor": options.floor, "rows_there": prepared.data.roles.counts["proof"], **told}
     if "training" in vars(prepared.options):
         steps, seconds = _training(prepared)
-        lines.append(f"about {steps:,} steps a training, {words_for(seconds * runs)} in all for the training")
-    lines.append(f"would write {out}" if out else "nothing would be written")
+        found["training"] = {"trainings": trainings, "steps": steps, "seconds": round(seconds * trainings, 1)}
+    return found
+
+
+def told(found: dict[str, Any]) -> str:
+    """A plan in sentences for a person, a line each."""
+    counts = ", ".join(f"{count:,} {role}" for role, count in found["data"]["rows"].items())
+    lines = [f"{found['stage']} {found['model']} on {found['data']['name']}: {counts} rows", *(f"note: {note}" for note in found["notes"])]
+    if floor := found.get("floor"):
+        needed = floor.get("rows_needed", floor["rows_at_least"])
+        verdict = "provable" if needed <= floor["rows_there"] else "a good child may fail by bad luck"
+        lines.append(f"floor {floor['floor']}: {needed:,} proof rows needed, {floor['rows_there']:,} there: {verdict}")
+    if training := found.get("training"):
+        lines += [f"{training['trainings']} shapes would be trained"] if floor else []
+        lines.append(f"about {training['steps']:,} steps a training, {words_for(training['seconds'])} in all for the training")
+    if found["done"]:
+        lines.append(f"{found['out']} is already done: nothing would be done")
+    else:
+        lines.append(f"would write {found['out']}" if found["out"] else "pass --out DIRECTORY to do it")
     return "\n".join(lines)
 
 
@@ -37,23 +57,40 @@ def words_for(seconds: float) -> str:
 
 
 def _training(prepared: Call) -> tuple[int, float]:
-    """Steps, and seconds by the time that a few of them take now."""
-    import time
+    """Steps of a training, and seconds by the time that a few of them take now."""
+    from penjing.engine import batches, threads, train
 
-    from penjing.engine import batches, create, load, threads, train
-
-    _, base, task, data, options, runtime = prepared
-    rows = data.role("train")
-    if isinstance(base, str):
-        loaded = create.create(base.removeprefix(NEW), task, rows, runtime)
-    else:
-        loaded = load.load(base, task, runtime)
-    state = train.State(loaded.model, batches.Encoded(rows, task, loaded.processor), options.training, runtime)
+    student, loss = _trained(prepared)
+    rows = prepared.data.role("train")
+    encoded = batches.Encoded(rows, prepared.task, student.processor)
+    state = train.State(student.model, encoded, prepared.options.training, prepared.runtime)
     if not state.steps:
         return 0, 0.0
-    with threads.torch_threads(threads.choose_threads(state, task.loss)):
+    with threads.torch_threads(threads.choose_threads(state, loss)):
         started = time.perf_counter()
-        order = state.order(0)[:5]
+        order = state.order(0)[:TIMED_STEPS]
         for chosen in order:
-            train.gradients(state, state.encoded.batch(chosen), task.loss)
+            train.gradients(state, encoded.batch(chosen), loss)
     return state.steps, state.steps * (time.perf_counter() - started) / len(order)
+
+
+def _trained(prepared: Call) -> tuple[Any, Any]:
+    """The model that would be trained, and its loss; for shrink, whose shapes are all smaller, the whole model."""
+    from penjing.engine import create, load, teach
+
+    stage, base, task, data, options, runtime = prepared
+    if isinstance(base, str):
+        return create.create(base.removeprefix(NEW), task, data.role("train"), runtime), task.loss
+    whole = load.load(base, task, runtime)
+    if stage == "finetune":
+        return whole, task.loss
+    if stage == "distill":
+        loss = teach.loss_by(whole, options.method, options.settings)
+        if options.student.startswith(NEW):
+            return create.create(options.student.removeprefix(NEW), task, data.role("train"), runtime, whole.processor), loss
+        return load.load(ModelDir.open(options.student), task, runtime), loss
+    method = options.recovery if stage == "prune" else "logits"
+    teacher = load.load(base, task, runtime)
+    if stage == "prune":
+        whole, _ = prune.take_away(whole, task, data, dataclasses.replace(options, scoring_rows=8), runtime)
+    return whole, teach.loss_by(teacher, method, find("methods.distill", method).Options())

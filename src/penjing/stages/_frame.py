@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from penjing.core.contracts import Task
 from penjing.core.data import Data
-from penjing.core.errors import OptionError, TaskError, nearest
+from penjing.core.errors import ModelError, OptionError
 from penjing.core.find import find, names
 from penjing.core.model_dir import META, ModelDir, check_free, staged
 from penjing.core.options import Flag, build, flags
@@ -21,10 +21,12 @@ from penjing.core.progress import say
 from penjing.core.report import Measure, Report
 from penjing.core.roles import merge_sketches
 from penjing.core.runtime import Runtime, environment, versions
+from penjing.stages._checks import require_models, task_type
 
 MAKERS = ("finetune", "distill", "prune", "quantize", "shrink")
 READERS = ("evaluate", "compare")
 NEW = "new:"
+_AS_SAID = {"source": "code of penjing", "model": "weights of MODEL", "data": "rows of DATA"}
 
 
 class Call(NamedTuple):
@@ -39,9 +41,11 @@ class Call(NamedTuple):
 
     def inputs(self) -> dict[str, Any]:
         """Everything the result depends on, in words; two calls with equal inputs make the same model."""
+        student = vars(self.options).get("student")
         return {
             "stage": self.stage,
             "model": self.base if isinstance(self.base, str) else self.base.sha256(),
+            "student": ModelDir.open(student).sha256() if student and not student.startswith(NEW) else student,
             "data": self.data.examples.fingerprint,
             "options": plain_options(self.options),
             "seed": self.runtime.seed,
@@ -60,34 +64,42 @@ def call(
 
     Raises PenjingError before the first expensive second for whatever the user can mend.
     """
-    if stage in MAKERS and out is None:
-        raise OptionError("--out must be given", wanted="a directory for the new model")
-    prepared = prepare(stage, model, data, words, runtime or Runtime())
-    return make(prepared, Path(str(out)), overwrite) if stage in MAKERS else read(prepared)
+    if stage not in MAKERS:
+        return read(prepare(stage, model, data, words, runtime or Runtime()))
+    if out is None:
+        raise OptionError("--out must be given", wanted="a directory for the new model", fix="pass --out DIRECTORY")
+    check_out(Path(out), overwrite)
+    return make(prepare(stage, model, data, words, runtime or Runtime()), Path(out), overwrite)
+
+
+def check_out(out: Path, overwrite: bool) -> None:
+    """Refuse what can be refused before rows are read; what penjing wrote there may be what this very call would make."""
+    check_free(out, overwrite or (out / META).exists())
 
 
 def prepare(stage: str, model: str | Path, data: str | Path, words: dict[str, Any], runtime: Runtime) -> Call:
     """Open and check what a stage needs, cheapest first."""
+    from penjing.engine.load import require_device
+
     options = stage_options(stage, words)
     base = str(model) if str(model).startswith(NEW) else ModelDir.open(model)
-    if isinstance(base, str) and stage != "finetune":
-        raise OptionError(f"{stage} needs a trained model, not {base}", fix="penjing finetune makes one")
-    task_type = _task_type(base, vars(options).get("task"), stage)
+    kind = task_type(base, vars(options).get("task"), stage)
+    require_models(stage, base, options, kind, stage in MAKERS)
+    require_device(runtime)
     salt = base.meta.get("roles", {}).get("salt") if isinstance(base, ModelDir) else None
-    rows = Data.open(data, options.data, task_type, salt)
+    rows = Data.open(data, options.data, kind, salt)
     learns = stage == "finetune" and (isinstance(base, str) or base.labels is None or options.new_head)
-    task = task_type(task_type().learn_labels(rows.role("train")) if learns else base.labels or [])  # type: ignore[union-attr]
-    rows.check_labels(task)
+    task = kind(kind().learn_labels(rows.role("train")) if learns else base.labels)  # type: ignore[arg-type,union-attr]
     for role in ("train", "tune") if stage in MAKERS else ():
         rows.require_rows(role)
+    rows.check_labels(task, learns)
     return Call(stage, base, task, rows, options, runtime)
 
 
 def make(prepared: Call, out: Path, overwrite: bool) -> tuple[ModelDir, Report]:
     """Run a maker; the same call again finds its output and does nothing."""
     inputs = prepared.inputs()
-    key = hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode()).hexdigest()
-    if done := _already(out, key, inputs, overwrite):
+    if done := already(out, inputs, overwrite):
         say(f"{out} is already done", prepared.runtime.quiet)
         return done
     started = time.perf_counter()
@@ -97,7 +109,7 @@ def make(prepared: Call, out: Path, overwrite: bool) -> tuple[ModelDir, Report]:
         )
         _complete(report, prepared, started)
         report.model["path"] = str(out)
-        _write(model, report, prepared, key, inputs)
+        _write(model, report, prepared, inputs)
     return ModelDir.open(out), report
 
 
@@ -119,6 +131,12 @@ def stage_flags(stage: str, method: str | None = None) -> list[Flag]:
     """Every flag of a stage, those of the chosen method (or the usual one) last."""
     settings = _method_options(stage, method)
     return [*flags(find("stages", stage).Options), *(flags(settings, ("settings",)) if settings else ())]
+
+
+def method_names(stage: str) -> list[str]:
+    """What --method can be; empty for a stage without methods."""
+    module = find("stages", stage)
+    return names(module.METHODS) if "METHODS" in vars(module) else []
 
 
 def _method_options(stage: str, method: str | None) -> type | None:
@@ -150,30 +168,33 @@ def source_hash() -> str:
     return whole.hexdigest()
 
 
-def _task_type(base: ModelDir | str, named: str | None, stage: str) -> type[Task]:
-    name = named or (base.task if isinstance(base, ModelDir) else None)
-    if name is None:
-        raise TaskError(f"{base if isinstance(base, str) else base.path} does not say which task it is for", wanted=nearest("", names("tasks")), fix="pass --task")
-    task: type[Task] = find("tasks", name).TASK
-    if stage not in task.stages:
-        raise TaskError(f"{stage} makes no sense for {name}", wanted=" or ".join(task.stages))
-    return task
-
-
 def _function(stage: str) -> Any:
     return vars(find("stages", stage))[stage]
 
 
-def _already(out: Path, key: str, inputs: dict[str, Any], overwrite: bool) -> tuple[ModelDir, Report] | None:
+def _key(inputs: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def already(out: Path, inputs: dict[str, Any], overwrite: bool) -> tuple[ModelDir, Report] | None:
     """What an earlier call with the same inputs left in `out`.
 
     Raises OptionError, naming what differs, where `out` holds anything else.
     """
-    meta = json.loads((out / META).read_text("utf-8")) if (out / META).exists() else {}
-    if meta.get("key") == key and (report := Report.read(out)):
-        return ModelDir.open(out), report
-    if "inputs" in meta and not overwrite:
-        raise OptionError(f"{out} was made with another {_difference(meta['inputs'], inputs)}", fix="choose another --out, or pass --overwrite")
+    try:
+        there = ModelDir.open(out) if (out / META).exists() else None
+    except ModelError:
+        if not overwrite:
+            raise
+        there = None
+    if there and there.meta.get("key") == _key(inputs) and (report := Report.read(out)):
+        return there, report
+    if there and "inputs" in there.meta and not overwrite:
+        raise OptionError(
+            f"{out} exists and was made otherwise: {_difference(there.meta['inputs'], inputs)}",
+            wanted="the same options for the same output",
+            fix="choose another --out, or pass --overwrite",
+        )
     check_free(out, overwrite)
     return None
 
@@ -184,7 +205,8 @@ def _difference(was: dict[str, Any], now: dict[str, Any]) -> str:
     pairs = [(name, was.get(name), value) for name, value in now.items() if name not in ("options", "versions")]
     pairs += [(name, was.get(part, {}).get(name), value) for part in ("options", "versions") for name, value in now[part].items()]
     changed = [(name, a, b) for name, a, b in pairs if a != b]
-    return ", ".join(f"{name} ({str(a)[:12]}, now {str(b)[:12]})" for name, a, b in changed[:3]) or "version"
+    said = ", ".join(f"{_AS_SAID.get(name, name)} {str(a)[:12]}, now {str(b)[:12]}" for name, a, b in changed[:3])
+    return said or "by another version of penjing"
 
 
 def _complete(report: Report, prepared: Call, started: float) -> None:
@@ -209,7 +231,7 @@ def _complete(report: Report, prepared: Call, started: float) -> None:
     report.environment = environment()
 
 
-def _write(model: ModelDir, report: Report, prepared: Call, key: str, inputs: dict[str, Any]) -> None:
+def _write(model: ModelDir, report: Report, prepared: Call, inputs: dict[str, Any]) -> None:
     """penjing.json with the lineage, the card, the page."""
     from penjing.engine import card, page
 
@@ -217,7 +239,7 @@ def _write(model: ModelDir, report: Report, prepared: Call, key: str, inputs: di
     parents = base.meta if isinstance(base, ModelDir) else {}
     step = {
         "stage": prepared.stage,
-        "key": key,
+        "key": _key(inputs),
         "parent": {"path": str(base.path), "sha256": base.sha256()} if isinstance(base, ModelDir) else {"path": base},
         "data": {name: data[name] for name in ("name", "fingerprint", "licence")},
         "options": _chosen(prepared),
@@ -228,7 +250,7 @@ def _write(model: ModelDir, report: Report, prepared: Call, key: str, inputs: di
     roles = prepared.data.roles
     sketch = merge_sketches(roles.sketch, parents.get("roles", {}).get("sketch", []))
     model = model.record(
-        key=key,
+        key=_key(inputs),
         inputs=inputs,
         lineage=[*parents.get("lineage", []), step],
         roles={"salt": roles.salt, "how": roles.how, "sketch": sketch},

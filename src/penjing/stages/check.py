@@ -4,17 +4,16 @@ from pathlib import Path
 from typing import Any
 
 from penjing.core.data import Data, DataOptions
-from penjing.core.errors import TaskError, nearest
+from penjing.core.errors import TaskError
 from penjing.core.examples import read
 from penjing.core.find import find, names
-from penjing.core.runtime import Runtime
 from penjing.maths.sample_size import TOLD_POWER, rows_at_zero_flips, rows_needed
 
 FLOORS = (0.5, 1.0, 2.0, 3.0, 5.0)  # points
 USUAL_FLIPS = 0.05
 
 
-def check(source: str | Path, columns: list[str] | None, *, runtime: Runtime) -> dict[str, Any]:
+def check(source: str | Path, columns: list[str] | None = None) -> dict[str, Any]:
     """What is known of the rows: task, counts by role and label, notes, and the proof rows each floor needs.
 
     Raises DataError with file, row and column for rows that cannot be used, TaskError where no task fits the columns.
@@ -27,14 +26,16 @@ def check(source: str | Path, columns: list[str] | None, *, runtime: Runtime) ->
     for label in data.examples.column(task.target_columns[0]):
         labels[str(label)] += 1
     num_proof = len(data.roles.rows("proof"))
-    floors = [
-        {"floor": f, "rows_at_least": rows_at_zero_flips(f / 100), "rows_needed": rows_needed(f / 100, USUAL_FLIPS, TOLD_POWER), "rows_there": num_proof}
-        for f in FLOORS
-    ]
     return {
         "task": task_name, **data.describe(), "num_rows": len(data.examples), "labels": labels, "notes": data.notes,
-        "flips_assumed": USUAL_FLIPS, "floors": floors,
+        "flips_assumed": USUAL_FLIPS, "floors": [_floor(points, num_proof) for points in FLOORS],
     }  # fmt: skip
+
+
+def _floor(points: float, there: int) -> dict[str, Any]:
+    least, needed = rows_at_zero_flips(points / 100), rows_needed(points / 100, USUAL_FLIPS, TOLD_POWER)
+    verdict = "provable" if needed <= there else "a good child may fail by bad luck" if least <= there else "too few rows"
+    return {"floor": points, "rows_at_least": least, "rows_needed": needed, "rows_there": there, "verdict": verdict}
 
 
 def guess_task(source: str | Path, options: DataOptions) -> str:
@@ -44,5 +45,7 @@ def guess_task(source: str | Path, options: DataOptions) -> str:
     fitting = [name for name in names("tasks") if set(find("tasks", name).TASK.columns) <= found | renamed]
     if not fitting:
         wanted = "; ".join(f"{name}: {', '.join(find('tasks', name).TASK.columns)}" for name in names("tasks"))
-        raise TaskError(f"{source}: no task fits columns {nearest('', sorted(found))}", wanted=wanted, fix="name them with --columns text=...,label=...")
+        there = ", ".join(repr(name) for name in sorted(found)[:10])
+        fix = "say which is which: --columns text=<its name here>,label=<its name here>"
+        raise TaskError(f"{source}: no task fits its columns {there}", wanted=wanted, fix=fix)
     return fitting[0]

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 from penjing.core.contracts import Task
 from penjing.core.data import Data, DataOptions
-from penjing.core.errors import OptionError
 from penjing.core.model_dir import ModelDir
 from penjing.core.report import Report
 from penjing.core.runtime import Runtime
@@ -33,15 +32,13 @@ def distill(base: ModelDir, task: Task, data: Data, options: Options, *, out: Pa
     """
     from penjing.engine import appraise, create, deliver, gate, load, teach
 
-    if options.student is None:
-        raise OptionError("--student must be given", wanted="new:<size> or a model directory", fix="penjing families lists the sizes")
+    chosen = str(options.student)
     gate.warm_up()
     teacher = load.load(base, task, runtime)
-    if options.student.startswith(create.PREFIX):
-        size = options.student.removeprefix(create.PREFIX)
-        student = create.create(size, task, data.role("train"), runtime, teacher.processor)
+    if chosen.startswith(create.PREFIX):
+        student = create.create(chosen.removeprefix(create.PREFIX), task, data.role("train"), runtime, teacher.processor)
     else:
-        student = load.load(ModelDir.open(options.student), task, runtime)
+        student = load.load(ModelDir.open(chosen), task, runtime)
     training = teach.teach(teacher, student, data, options.method, options.settings, options.training, runtime)
     model, parity = deliver.save_checked(student, data.role("tune"), out, runtime)
     report = appraise.appraise("distill", model, task, data.role("tune"), "tune", runtime, parent=base)

@@ -8,6 +8,7 @@ from penjing.core.contracts import Task
 from penjing.core.data import Data, DataOptions
 from penjing.core.find import find
 from penjing.core.model_dir import ModelDir
+from penjing.core.options import Between
 from penjing.core.report import Report
 from penjing.core.runtime import Runtime
 from penjing.core.training import Training
@@ -21,6 +22,7 @@ class Options:
 
     task: Annotated[str | None, "what the model shall do (penjing tasks); known from MODEL where it was trained before"] = None
     method: Annotated[str, "which weights learn"] = "full"
+    agreement: Annotated[float, "pulls two answers under different dropout together (R-Drop); 0 for none", Between(0, 100)] = 0.0
     new_head: Annotated[bool, "learn a new set of labels instead of those that MODEL knows"] = False
     training: Training = Training()
     data: DataOptions = DataOptions()
@@ -32,7 +34,7 @@ def finetune(base: ModelDir | str, task: Task, data: Data, options: Options, *, 
 
     base      a model directory, or "new:<size>"
     """
-    from penjing.engine import appraise, create, deliver, fit, gate, load
+    from penjing.engine import agree, appraise, create, deliver, fit, gate, load
 
     gate.warm_up()
     train_rows, tune_rows = data.role("train"), data.role("tune")
@@ -41,7 +43,8 @@ def finetune(base: ModelDir | str, task: Task, data: Data, options: Options, *, 
     else:
         loaded = load.load(base, task, runtime)
     loaded.model = find(METHODS, options.method).apply(loaded.model, options.settings)
-    training = fit.fit(loaded, task.loss, train_rows, tune_rows, options.training, runtime)
+    loss, repeats = (agree.agreeing(task, options.agreement), agree.REPEATS) if options.agreement else (task.loss, 1)
+    training = fit.fit(loaded, loss, train_rows, tune_rows, options.training, runtime, repeats)
     model, parity = deliver.save_checked(loaded, tune_rows, out, runtime)
     report = appraise.appraise("finetune", model, task, tune_rows, "tune", runtime)
     report.facts |= {"training": training, "parity": parity, "parameters": loaded.parameters}

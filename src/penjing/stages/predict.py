@@ -1,58 +1,92 @@
 """Ask a model: for rows of a file, for an image, for text from the command line or standard input."""
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from penjing.core.contracts import Example, Task
-from penjing.core.errors import DataError, OptionError
+from penjing.core.data import pairs
+from penjing.core.errors import DataError, ModelError, OptionError, TaskError
 from penjing.core.examples import read
 from penjing.core.media import SUFFIXES as IMAGE_SUFFIXES
 from penjing.core.media import Media
 from penjing.core.model_dir import ModelDir
+from penjing.core.progress import say
 from penjing.core.readers import digits, table
+from penjing.core.readers.source_file import explain_bytes
 from penjing.core.runtime import Runtime
 
 
-def predict(base: ModelDir, inputs: Sequence[str], *, runtime: Runtime) -> list[dict[str, Any]]:
+def predict(
+    base: ModelDir | str | Path, inputs: str | Sequence[str], *, columns: list[str] | None = None, runtime: Runtime | None = None
+) -> list[dict[str, Any]]:
     """The answer to each row of `inputs`: {"input", "value", "score"}.
 
-    inputs   an existing file holds rows (an image is one row), "-" is standard input, anything else is literal text
+    inputs    an existing file holds rows (an image is one row), "-" is standard input, anything else is literal text
+    columns   names of columns where they differ: ["text=sentence"]
 
     Raises OptionError for text where the model reads images, DataError for a row that cannot be read.
     """
     from penjing.engine import backends, batches, load, measure
 
-    task = load.task_for(base, None)
-    rows = [row for given in inputs for row in _rows(given, task)]
+    base, runtime = base if isinstance(base, ModelDir) else ModelDir.open(base), runtime or Runtime()
+    load.require_device(runtime)
+    task = _task(base)
+    given = [inputs] if isinstance(inputs, str) else inputs
+    rows = [row for each in given for row in _rows(each, task, pairs(columns or []), runtime)]
     if not rows:
-        raise OptionError("nothing to predict", wanted="files, text, or - for standard input")
+        raise OptionError("nothing to predict", wanted="files, text, or - for standard input", fix="pass one that is not empty")
     encoded = batches.Encoded([row for _, row in rows], task, load.load_processor(base, task), labelled=False)
     answers = measure.answer(backends.open_backend(base, task, runtime), task, encoded, runtime.quiet, "predicting")
     return [{"input": name, "value": p.value, "score": p.score} for (name, _), p in zip(rows, answers.predictions)]
 
 
-def _rows(given: str, task: Task) -> Iterator[tuple[str, Example]]:
+def _task(base: ModelDir) -> Task:
+    from penjing.engine import load
+
+    if base.task is None:
+        raise TaskError(f"{base.path} does not say which task it is for", wanted="a model that was trained for one", fix="penjing finetune it first")
+    if base.labels is None:
+        raise ModelError(f"{base.path} does not name its labels", wanted="id2label in config.json", fix="penjing finetune it first")
+    return load.task_for(base, None)
+
+
+def _rows(given: str, task: Task, renamed: dict[str, str], runtime: Runtime) -> Iterator[tuple[str, Example]]:
     """(what to call it, row) for each row that one INPUT stands for."""
-    column = next(iter(task.input_columns()))
+    column, path = next(iter(task.input_columns())), Path(given)
     if given == "-":
-        yield from (_text(line.rstrip("\n"), column, task) for line in sys.stdin if line.strip())
-    elif not Path(given).exists() and given != digits.NAME:
-        yield _text(given, column, task)
-    elif Path(given).suffix.lower() in IMAGE_SUFFIXES:
-        if task.media != "image":
-            raise DataError(f"{given} is an image, and this model reads {task.media}", fix="pass what it was trained on")
-        yield given, {column: Media(Path(given), given)}
-    elif given == digits.NAME or Path(given).is_dir() or table.suffix(Path(given)):
-        examples = read(given).require(task.input_columns())
+        yield from ((line, _text(line, column, task)) for line in _lines(sys.stdin.buffer.read(), "standard input"))
+    elif given == digits.NAME or (given and os.path.isdir(given)) or (os.path.isfile(given) and table.suffix(path)):
+        examples = read(given).rename(renamed).require(task.input_columns())
         yield from ((examples.place(i), examples[i]) for i in range(len(examples)))
-    else:
-        lines = Path(given).read_text("utf-8").splitlines()
-        yield from (_text(line, column, task) for line in lines if line.strip())
+    elif os.path.isfile(given) and path.suffix.lower() in IMAGE_SUFFIXES:
+        if task.media != "image":
+            raise DataError(f"{given} is an image, and this model reads {task.media}", wanted=task.media, fix="pass what it was trained on")
+        yield given, {column: Media(path, given)}
+    elif os.path.isfile(given):
+        if error := explain_bytes(path, given, "line"):
+            raise error
+        yield from ((line, _text(line, column, task)) for line in _lines(path.read_bytes(), given))
+    elif given.strip():
+        if task.media == "text" and len(given.split()) == 1 and ("/" in given or path.suffix):
+            say(f"{given} is no file here, so it is read as text", runtime.quiet)
+        yield given, _text(given, column, task)
 
 
-def _text(text: str, column: str, task: Task) -> tuple[str, Example]:
+def _lines(content: bytes, name: str) -> Iterator[str]:
+    for number, line in enumerate(content.splitlines(), 1):
+        try:
+            text = line.decode("utf-8").strip()
+        except UnicodeDecodeError as error:
+            place = f"{name}, line {number}, byte {error.start}"
+            raise DataError(f"{place}: not UTF-8", wanted="text in UTF-8", fix="convert it: iconv -f <encoding> -t utf-8") from None
+        if text:
+            yield text
+
+
+def _text(text: str, column: str, task: Task) -> Example:
     if task.media != "text":
-        raise OptionError(f"no file {text!r}, and this model reads {task.media}, not text", wanted="the path of a file")
-    return text, {column: text}
+        raise OptionError(f"no file {text!r}, and this model reads {task.media}s", wanted="the path of a file", fix="correct the path")
+    return {column: text}

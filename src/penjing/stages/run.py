@@ -13,30 +13,36 @@ from pathlib import Path
 from typing import Any
 
 from penjing.core.errors import OptionError, nearest
+from penjing.core.examples import read
 from penjing.core.model_dir import ModelDir
 from penjing.core.progress import say
 from penjing.core.report import Report
 from penjing.core.runtime import Runtime
-from penjing.stages._frame import MAKERS, call, stage_flags
+from penjing.stages._frame import MAKERS, NEW, call, stage_flags, stage_options
 
 BUNDLED = Path(__file__).parents[1] / "recipes"
 SHARED = ("data", "task")
+MODELS = ("model", "student")  # words of a step that may name an earlier one
 
 
-def run(recipe: str, *, out: Path, changes: dict[str, Any], runtime: Runtime) -> list[tuple[str, ModelDir, Report]]:
+def run(
+    recipe: str, *, out: str | Path = "runs", changes: dict[str, Any] | None = None, runtime: Runtime | None = None
+) -> list[tuple[str, ModelDir, Report]]:
     """Every step's directory and report, in order; writes one page about all of them.
 
     recipe    a TOML file, or the name of a bundled recipe
     changes   {"small.floor": "2.0"}: words that replace those of the recipe
 
-    Raises OptionError for a recipe that cannot be read or names what is not there.
+    Raises OptionError for a recipe that cannot be read or names what is not there, before its first step runs.
     """
-    path, plan = load_recipe(recipe, changes)
-    folder = out / path.stem
+    runtime = runtime or Runtime()
+    path, plan = load_recipe(recipe, changes or {})
+    folder = Path(out) / path.stem
     done: list[tuple[str, ModelDir, Report]] = []
     for name, words in steps(plan, path):
         say(f"[{name}] {words['stage']} {words['model']}", runtime.quiet)
-        words = {word: str(folder / value) if value in [n for n, _, _ in done] else value for word, value in words.items()}
+        earlier = {step: str(folder / step) for step, _, _ in done}
+        words |= {word: earlier.get(words[word], words[word]) for word in MODELS if word in words}
         stage, model, data = (words.pop(word) for word in ("stage", "model", "data"))
         made = call(stage, model, data, out=folder / name, overwrite=True, runtime=runtime, **words)
         done.append((name, *made))  # type: ignore[misc]
@@ -50,38 +56,66 @@ def load_recipe(recipe: str, changes: dict[str, Any]) -> tuple[Path, dict[str, A
     if not path.is_file():
         bundled = {p.stem: p for p in BUNDLED.glob("*.toml")}
         if recipe not in bundled:
-            raise OptionError(f"no recipe {recipe!r}", wanted=f"a TOML file, or {nearest(recipe, bundled)}")
+            files = [str(p) for p in path.parent.glob("*.toml")] if path.parent.is_dir() else []
+            wanted = f"a TOML file, or a bundled recipe: {nearest(recipe, [*bundled, *files])}"
+            raise OptionError(f"no recipe {recipe!r}", wanted=wanted, fix="correct the name")
         path = bundled[recipe]
     try:
         plan = tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise OptionError(f"{path}: {error}", fix="correct the recipe") from error
+    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
+        raise OptionError(f"{path}: {error}", wanted="a recipe in TOML", fix="correct it there") from error
     for word, value in changes.items():
         step, _, name = word.rpartition(".")
         if step and not isinstance(plan.get(step), dict):
-            raise OptionError(f"{path} has no step {step!r}", wanted=nearest(step, [n for n, v in plan.items() if isinstance(v, dict)]))
+            there = nearest(step, [n for n, v in plan.items() if isinstance(v, dict)])
+            raise OptionError(f"{path} has no step {step!r}", wanted=there, fix="correct --set")
         (plan[step] if step else plan)[name] = value
     return path, plan
 
 
 def steps(plan: dict[str, Any], path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """(name, words) of each step, with what the recipe says for all of them; every word is checked before the first step runs."""
-    found = {name: table for name, table in plan.items() if isinstance(table, dict)}
-    if not found:
-        raise OptionError(f"{path} has no steps", wanted="tables such as [small] with stage = ... and model = ...")
-    checked = []
-    for name, table in found.items():
-        if table.get("stage") not in MAKERS:
-            raise OptionError(f"{path}, [{name}]: no stage {table.get('stage')!r}", wanted=nearest(str(table.get("stage")), MAKERS))
-        known = {flag.name for flag in stage_flags(table["stage"], table.get("method"))}
-        words = {**{word: plan[word] for word in SHARED if word in plan and (word == "data" or word in known)}, **table}
-        for needed in ("model", "data"):
-            if needed not in words:
-                raise OptionError(f"{path}, [{name}]: {needed} is not given", fix=f'add {needed} = "..."')
-        for word in words.keys() - {"stage", "model", "data"} - known:
-            raise OptionError(f"{path}, [{name}]: {table['stage']} has no option {word!r}", wanted=nearest(word, known))
-        checked.append((name, words))
+    tables = {name: table for name, table in plan.items() if isinstance(table, dict)}
+    if not tables:
+        raise OptionError(f"{path} has no steps", wanted="tables such as [small] with stage = ... and model = ...", fix="add one")
+    for word in plan.keys() - tables.keys() - {*SHARED, "title"}:
+        raise OptionError(f"{path}: no word {word!r} above the steps", wanted=nearest(word, [*SHARED, "title"]), fix="correct the recipe")
+    checked: list[tuple[str, dict[str, Any]]] = []
+    for name, table in tables.items():
+        try:
+            checked.append((name, _checked(plan, table, [step for step, _ in checked])))
+        except OptionError as error:
+            fix = error.fix or "correct the recipe"
+            raise OptionError(f"{path}, [{name}]: {error.problem}", wanted=error.wanted, fix=fix) from None
+    for source in {str(words["data"]) for _, words in checked}:
+        read(source)
     yield from checked
+
+
+def _checked(plan: dict[str, Any], table: dict[str, Any], earlier: list[str]) -> dict[str, Any]:
+    """The words of a step.
+
+    Raises OptionError for a stage, option, value or model that is not there.
+    """
+    stage = table.get("stage")
+    if stage not in MAKERS:
+        raise OptionError("stage is not given" if stage is None else f"no stage {stage!r} that makes a model", wanted=nearest(str(stage), MAKERS))
+    known = {flag.name for flag in stage_flags(stage, table.get("method"))}
+    words = {**{word: plan[word] for word in SHARED if word in plan and (word == "data" or word in known)}, **table}
+    words |= {word: str(words[word]) for word in (*MODELS, "data") if word in words}
+    for needed in ("model", "data"):
+        if needed not in words:
+            raise OptionError(f"{needed} is not given", wanted=f'{needed} = "..."')
+    for word in words.keys() - {"stage", "model", "data"} - known:
+        raise OptionError(f"{stage} has no option {word!r}", wanted=nearest(word, known))
+    stage_options(stage, {word: value for word, value in words.items() if word in known})
+    for word in MODELS:
+        named = str(words.get(word, NEW))
+        if not (named.startswith(NEW) or named in earlier or Path(named).exists()):
+            raise OptionError(f"no {word} {named!r}", wanted="an earlier step or a directory: " + nearest(named, earlier))
+    if words["model"].startswith(NEW) and stage != "finetune":
+        raise OptionError(f"{stage} needs a trained model, not {words['model']}", wanted="an earlier step or a directory")
+    return words
 
 
 def _page(path: Path, done: list[tuple[str, ModelDir, Report]], title: str) -> None:

@@ -14,7 +14,7 @@ from torch import nn
 
 from penjing.core.contracts import Batch, RowLoss
 from penjing.core.options import Between
-from penjing.maths.losses import kl
+from penjing.maths.losses import beside, kl
 from penjing.methods.distill import Functions
 
 REMEMBERED_CLASSES = 4096  # the teacher's answers are kept between epochs where they are no wider than this
@@ -49,11 +49,6 @@ def apply(teacher: nn.Module, functions: Functions, settings: Options) -> Callab
         hard = functions.loss(outputs, batch)
         student, owners = functions.logits(outputs, batch)
         apart = kl(student, taught(batch), settings.temperature)  # (M,)
-        _, place = torch.unique_consecutive(owners, return_inverse=True)
-        place = place.to(apart.device)
-        soft = torch.zeros_like(hard.total).index_add(0, place, apart)
-        count = torch.zeros_like(hard.total).index_add(0, place, torch.ones_like(apart))
-        # both parts are means over their own targets, brought to the hard targets' count so that one division serves both
-        return RowLoss(settings.soft_share * soft * hard.count / count + (1 - settings.soft_share) * hard.total, hard.count)
+        return beside(apart, owners, RowLoss((1 - settings.soft_share) * hard.total, hard.count), settings.soft_share)
 
     return loss

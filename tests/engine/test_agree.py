@@ -1,0 +1,35 @@
+"""Two draws of dropout pulled together: against the paper's formula written out by hand."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from penjing.core.contracts import Batch
+from penjing.core.find import find
+from penjing.engine.agree import REPEATS, agreeing
+from tests.engine.test_train import started
+
+TASK = find("tasks", "text-classification").TASK(["a", "b", "c"])
+
+
+@pytest.mark.parametrize("num_rows", [1, 5])
+def test_the_loss_is_the_papers(num_rows):
+    draw = torch.Generator().manual_seed(0)
+    logits = torch.randn(2 * num_rows, 3, generator=draw)
+    label = torch.randint(0, 3, (num_rows,), generator=draw).repeat(2)
+    batch = Batch({}, {"label": label}, torch.arange(num_rows).repeat(2))
+    mine = agreeing(TASK, 0.7)(SimpleNamespace(logits=logits), batch).mean()
+    log_p, log_q = logits.log_softmax(-1).chunk(2)
+    both = ((log_p.exp() * (log_p - log_q)).sum(-1) + (log_q.exp() * (log_q - log_p)).sum(-1)) / 2
+    torch.testing.assert_close(mine, torch.nn.functional.cross_entropy(logits, label) + 0.7 * both.mean())
+
+
+def test_without_dropout_it_is_the_plain_loss(runtime):
+    state, task = started("text-classification", runtime)
+    state.repeats = REPEATS
+    state.model.eval()
+    twice, once = state.batch([0, 1, 2]), state.encoded.batch([0, 1, 2])
+    assert twice.rows.tolist() == [0, 1, 2, 0, 1, 2]
+    mine = agreeing(task, 5.0)(state.model(**twice.inputs), twice).mean()
+    torch.testing.assert_close(mine, task.loss(state.model(**once.inputs), once).mean())
