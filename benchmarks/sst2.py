@@ -19,7 +19,7 @@ from penjing.core.model_dir import ModelDir
 
 WEIGHTS = "sha256 of the encoder's weights"
 SEEDS = (0, 1, 2)
-FINETUNE = {"task": "text-classification", "epochs": 3, "learning_rate": 2e-4}
+FINETUNE = {"task": "text-classification", "epochs": 3, "learning_rate": 1e-4, "agreement": 1.0}
 SHRINK = {"floor": "2.0", "epochs": 6, "learning_rate": 3e-4, "candidates": 4}
 
 

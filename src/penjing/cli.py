@@ -22,6 +22,10 @@ DATA = ("DATA", "a csv, tsv, jsonl or parquet file, a folder with train, validat
 WIDTH = 100
 
 
+class Shown(Exception):
+    """The help of a command, which is its answer."""
+
+
 class Parser(argparse.ArgumentParser):
     """Errors in penjing's form, without the whole usage before them; help in one column of names and one of sentences."""
 
@@ -31,18 +35,20 @@ class Parser(argparse.ArgumentParser):
             prog, description=about, allow_abbrev=False, add_help=False,
             formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=30, width=width),
         )  # fmt: skip
-        self.add_argument("-h", "--help", action="help", help="show this and exit")
+        self.add_argument("-h", "--help", action=_ShowHelp, nargs=0, help="show this")
 
     def error(self, message: str) -> NoReturn:
-        flag, colon, said = message.removeprefix("argument ").partition(": ")
-        missing = message.startswith("the following arguments are required")
-        if missing:
+        flag, _, said = message.removeprefix("argument ").partition(": ")
+        if message.startswith("the following arguments are required"):
             problem = f"{said} must be given"
-        elif "expected" in said:
-            problem = f"{flag} must have a value"
         else:
-            problem = message
-        raise OptionError(problem, wanted=self.format_usage().removeprefix("usage: ").strip() if missing or not colon else None)
+            problem = f"{flag} must have a value" if "expected" in said else message
+        raise OptionError(problem, wanted=self.usage)
+
+
+class _ShowHelp(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        raise Shown(parser.format_help().rstrip())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,7 +56,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     command = words[0] if words and words[0] in COMMANDS else ""
     try:
-        answer = _run(command, words)
+        try:
+            answer = _run(command, words)
+        except Shown as help:
+            answer = str(help)
         print(answer, flush=True)
         return 0
     except PenjingError as error:

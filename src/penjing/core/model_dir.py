@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from penjing.core.errors import ModelError, OptionError, PenjingError, nearest
+from penjing.core.readers.folder import licence
 
 META = "penjing.json"
 REPORTS = (META, "README.md", "report.json", "report.html")
@@ -112,7 +113,8 @@ class ModelDir:
 
     def describe(self) -> dict[str, Any]:
         """What a report says of a model: where it is and exactly which one it is."""
-        return {"path": str(self.path), "sha256": self.sha256(), "engine": self.engine, "bytes": self.bytes()}
+        facts = {"path": str(self.path), "sha256": self.sha256(), "engine": self.engine, "bytes": self.bytes()}
+        return {**facts, "licence": licence(self.path)}
 
     def record(self, **facts: Any) -> "ModelDir":
         """Write facts into penjing.json, with the hash of the weights as they are; other entries stay."""
@@ -193,6 +195,10 @@ def check_free(out: Path, overwrite: bool) -> None:
         if old.exists() and not out.exists():
             old.rename(out)
         if not out.exists():
+            there = next(folder for folder in out.absolute().parents if folder.exists())
+            if not there.is_dir() or not os.access(there, os.W_OK):
+                problem = f"{out} cannot be written: {there} is " + ("read-only" if there.is_dir() else "a file")
+                raise OptionError(problem, wanted="a folder that can be written", fix="choose another --out")
             return
         if not out.is_dir():
             raise OptionError(f"{out} is a file", wanted="a directory for the new model", fix="choose another --out")

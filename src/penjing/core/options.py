@@ -34,7 +34,7 @@ class Between(NamedTuple):
     high: float = math.inf
 
     def __str__(self) -> str:
-        low, high = (f"{end:,.0f}" if end == round(end) and end < math.inf else f"{end:g}" for end in self)
+        low, high = (f"{end:,.0f}" if end % 1 == 0 else f"{end:g}" for end in self)
         return f"at least {low}" if self.high == math.inf else f"{low} to {high}"
 
 

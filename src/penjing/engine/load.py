@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
 from penjing.core import find
@@ -89,6 +90,8 @@ def load_processor(base: ModelDir, task: Task) -> Any:
     with quiet_transformers(), _model_errors(base):
         processor = task.auto_processor.from_pretrained(base.path, trust_remote_code=False)  # without it transformers asks on stdin
     if task.media == "text":
+        if len(processor) <= len(set(processor.all_special_tokens)):  # without its files transformers makes an empty one and says nothing
+            raise ModelError(f"{base.path}: its tokenizer has no vocabulary", wanted="tokenizer.json", fix="copy the directory again")
         positions = base.config.get("max_position_embeddings", MOST_POSITIONS)
         processor.model_max_length = min(processor.model_max_length, positions)
     return processor
@@ -144,6 +147,7 @@ def _trust(base: ModelDir, runtime: Runtime) -> bool:
         if not runtime.trust_code:
             raise ModelError(
                 f"{base.path}/{name}.py is code that is not penjing's own, and loading the model would run it",
+                wanted="code that you know",
                 fix="read it, then pass --trust-code",
             )
         return True
@@ -159,9 +163,10 @@ def _of_head(model: torch.nn.Module, name: str) -> bool:
 def _model_errors(base: ModelDir) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         said = str(error).splitlines()[0]
-        raise ModelError(f"{base.path}: transformers cannot load it: {said}", fix="penjing families lists what is known") from error
+        wanted = "a complete directory as save_pretrained of transformers writes it"
+        raise ModelError(f"{base.path}: transformers cannot load it: {said}", wanted=wanted, fix="copy the directory again") from error
 
 
 @contextlib.contextmanager

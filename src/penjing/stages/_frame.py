@@ -7,6 +7,7 @@ import dataclasses
 import datetime
 import hashlib
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -74,7 +75,7 @@ def call(
 
 def check_out(out: Path, overwrite: bool) -> None:
     """Refuse what can be refused before rows are read; what penjing wrote there may be what this very call would make."""
-    check_free(out, overwrite or (out / META).exists())
+    check_free(out, overwrite or os.path.exists(out / META))  # which, unlike Path.exists, bears any name
 
 
 def prepare(stage: str, model: str | Path, data: str | Path, words: dict[str, Any], runtime: Runtime) -> Call:
@@ -214,6 +215,8 @@ def _complete(report: Report, prepared: Call, started: float) -> None:
     from penjing.engine.baseline import fit_baseline, measure_baseline
 
     data, task = prepared.data, prepared.task
+    if report.parent is None and prepared.stage in MAKERS and isinstance(prepared.base, ModelDir):
+        report.parent = prepared.base.describe()
     report.data, report.options = data.describe(), {**plain_options(prepared.options), "seed": prepared.runtime.seed}
     role = report.facts["measured_on"]
     rows = data.examples if role == "all" else data.role(role)

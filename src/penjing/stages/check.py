@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from penjing.core.data import Data, DataOptions
+from penjing.core.data import Data, DataOptions, pairs
 from penjing.core.errors import TaskError
 from penjing.core.examples import read
 from penjing.core.find import find, names
@@ -41,7 +41,7 @@ def _floor(points: float, there: int) -> dict[str, Any]:
 def guess_task(source: str | Path, options: DataOptions) -> str:
     """The first task whose columns are all there."""
     found = set(read(source).columns)
-    renamed = {item.split("=")[0] for item in options.columns or []}
+    renamed = set(pairs(options.columns or []).values())
     fitting = [name for name in names("tasks") if set(find("tasks", name).TASK.columns) <= found | renamed]
     if not fitting:
         wanted = "; ".join(f"{name}: {', '.join(find('tasks', name).TASK.columns)}" for name in names("tasks"))

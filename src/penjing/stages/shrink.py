@@ -28,7 +28,7 @@ from penjing.core.training import Training
 from penjing.stages import distill, prune, quantize
 from penjing.stages._frame import stage_options
 
-LAYER_SHARES = (1.0, 0.67, 0.5, 0.34)
+LAYER_SHARES = (1.0, 2 / 3, 1 / 2, 1 / 3)
 WIDTH_SHARES = (1.0, 0.5, 0.25)
 CHANNEL_SHARES = (0.5, 0.34, 0.25, 0.17, 0.125)
 
@@ -90,7 +90,7 @@ def shrink(base: ModelDir, task: Task, data: Data, options: Options, *, out: Pat
     from penjing.engine.baseline import fit_baseline, measure_baseline
 
     gate.warm_up()
-    search = begin(base, task, data, options, out.with_name(f"{out.name}.work"), runtime)
+    search = begin(base, task, data, options, out / ".work", runtime)
     floor, told = provable(search)
     shutil.rmtree(search.work, ignore_errors=True)
     try:
@@ -171,7 +171,7 @@ def shapes(search: Search) -> list[Candidate]:
     found = [Candidate("whole")] if search.options.quantize else []
     if parts.channels:
         found += [Candidate(f"channels {share:.0%}", (("channels", share),)) for share in CHANNEL_SHARES]
-    layers = {-int(-len(parts.blocks) * share // 1): share for share in LAYER_SHARES} if parts.depth and len(parts.blocks) > 1 else {0: 1.0}
+    layers = {max(1, round(len(parts.blocks) * share)): share for share in LAYER_SHARES} if parts.depth and len(parts.blocks) > 1 else {0: 1.0}
     for count, layer_share in layers.items():
         for width_share in WIDTH_SHARES if parts.feed_forward and parts.width else (1.0,):
             steps = [("layers", layer_share), ("feed-forward", width_share)]
@@ -180,7 +180,7 @@ def shapes(search: Search) -> list[Candidate]:
                 found.append(Candidate(f"{count or len(parts.blocks)} layers, {width_share:.0%} feed-forward", tuple(steps)))
     found += [Candidate(size, student=size) for size in search.options.students or []]
     if not found:
-        raise ModelError(f"{search.base.path} has nothing that a method can remove", fix="pass --students new:<size>, or --quantize true")
+        raise ModelError(f"{search.base.path} has nothing that a method can remove", fix="pass --students new:<size>, or leave --no-quantize out")
     return found
 
 

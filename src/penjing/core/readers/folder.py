@@ -90,11 +90,13 @@ def _nothing(name: str, children: list[Path], tables: list[Path]) -> DataError:
 
 
 def licence(folder: Path) -> str | None:
-    """The text of a LICENSE file, else the `license:` at the top of a README; None where the folder has neither."""
-    for path in sorted(folder.iterdir()):
-        if re.fullmatch(r"(licen[sc]e|copying)(\.(txt|md))?", path.name.lower()) and path.is_file():
-            return path.read_text("utf-8", errors="replace").strip()
+    """The `license:` at the top of a README, else the first line of a LICENSE file; None where the folder has neither."""
     readme = folder / "README.md"
     top = re.match(r"---\n(.*?)\n---", readme.read_text("utf-8", errors="replace"), re.DOTALL) if readme.is_file() else None
     entry = re.search(r"^license:[ \t]*(?:\n[ \t]*-[ \t]*)?(.+)$", top[1], re.MULTILINE) if top else None
-    return entry[1].strip().strip("'\"") if entry else None
+    if entry:
+        return entry[1].strip().strip("'\"")
+    for path in sorted(folder.iterdir()):
+        if re.fullmatch(r"(licen[sc]e|copying)(\.(txt|md))?", path.name.lower()) and path.is_file():
+            return next((line.strip() for line in path.read_text("utf-8", errors="replace").splitlines() if line.strip()), None)
+    return None

@@ -20,7 +20,7 @@ from penjing.methods.prune import Smaller
 class Options:
     """How much stays."""
 
-    keep_share: Annotated[float, "share of the blocks that stays, rounded up to whole ones", Between(0.01, 1)] = 0.5
+    keep_share: Annotated[float, "share of the blocks that stays, rounded to whole ones", Between(0.01, 1)] = 0.5
 
 
 def fits(anatomy: Anatomy) -> bool:
@@ -33,7 +33,7 @@ def apply(
 ) -> Smaller:
     """The model with some of its blocks, renumbered."""
     total = len(anatomy.blocks)
-    kept = kept_blocks(total, max(1, -int(-total * settings.keep_share // 1)))
+    kept = kept_blocks(total, max(1, round(total * settings.keep_share)))
     renamed = {anatomy.blocks[old] + ".": anatomy.blocks[new] + "." for new, old in enumerate(kept)}
     weights = {}
     for name, value in model.state_dict().items():
