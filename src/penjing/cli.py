@@ -76,7 +76,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise
         place = error.filename or "what is printed"
-        print(f"penjing: {place} cannot be written or read: {error.strerror}\n  next    make room, or choose another place", file=sys.stderr)
+        print(
+            f"penjing: {place} cannot be written or read: {error.strerror}\n  next    make room, or choose another place", file=sys.stderr
+        )
         return 2
 
 
@@ -239,7 +241,9 @@ def _predict(parser: Parser, words: list[str]) -> str:
     answers = predict(given["MODEL"], given["INPUT"], columns=columns, runtime=runtime)
     if given["json"]:
         return "\n".join(json.dumps(answer, ensure_ascii=False) for answer in answers)
-    return "\n".join("\t".join((a["value"], *([] if a["score"] is None else [f"{a['score']:.3f}"]), " ".join(a["input"].split()))) for a in answers)
+    return "\n".join(
+        "\t".join((a["value"], *([] if a["score"] is None else [f"{a['score']:.3f}"]), " ".join(a["input"].split()))) for a in answers
+    )
 
 
 def _card(parser: Parser, words: list[str]) -> str:
@@ -310,7 +314,11 @@ def _check(parser: Parser, words: list[str]) -> str:
 def _listing(folder: str) -> Callable[[Parser, list[str]], str]:
     def act(parser: Parser, words: list[str]) -> str:
         _parse(parser, words)
-        kinds = [folder] if folder != "methods" else [f"methods.{p.name}" for p in sorted((Path(__file__).parent / "methods").iterdir()) if p.is_dir()]
+        kinds = (
+            [folder]
+            if folder != "methods"
+            else [f"methods.{p.name}" for p in sorted((Path(__file__).parent / "methods").iterdir()) if p.is_dir()]
+        )
         lines = []
         for kind in kinds:
             for name in find.names(kind):

@@ -45,7 +45,10 @@ TABLES = {
     "an open quote": (GOOD + '"well,good\nso,bad\n', ["rows.csv, row 4: a quote is opened and never closed", "close it"]),
     "wrong encoding": (GOOD.encode() + "très bon,good\n".encode("latin1"), ["rows.csv, row 4, byte 32", "UTF-8", "iconv -f latin1"]),
     "an empty value": (GOOD + ",good\n", ["rows.csv, row 4: text is empty", "take it out"]),
-    "one label": ("text,label\n" + "".join(f"word {i},good\n" for i in range(40)), ["rows.csv: every training row", "'good'", "two labels"]),
+    "one label": (
+        "text,label\n" + "".join(f"word {i},good\n" for i in range(40)),
+        ["rows.csv: every training row", "'good'", "two labels"],
+    ),
     "too few rows": ("text,label\nfine 4,good\npoor 4,bad\n", ["rows.csv: no tune rows among 2", "at least one", "more rows"]),
 }
 
@@ -239,7 +242,10 @@ WORDS = {
     "a flag without value": (["finetune", T, "rows.csv", "--epochs"], ["--epochs must have a value"]),
     "no number": (["finetune", T, "rows.csv", "--epochs=x"], ["--epochs cannot be 'x'", "a number, 0 to 10,000", "finetune --help"]),
     "below its range": (["finetune", T, "rows.csv", "--epochs=-1"], ["--epochs cannot be '-1'", "0 to 10,000"]),
-    "no whole number": (["finetune", T, "rows.csv", "--batch-rows=1.5"], ["--batch-rows cannot be '1.5'", "a whole number, 1 to 1,000,000"]),
+    "no whole number": (
+        ["finetune", T, "rows.csv", "--batch-rows=1.5"],
+        ["--batch-rows cannot be '1.5'", "a whole number, 1 to 1,000,000"],
+    ),
     "infinite": (["finetune", T, "rows.csv", "--batch-rows=inf"], ["--batch-rows cannot be 'inf'"]),
     "not a choice": (["finetune", T, "rows.csv", "--optimizer=adam"], ["--optimizer cannot be 'adam'", "'adamw' or 'sgd'"]),
     "no share": (["prune", T, "rows.csv", "--keep-share=2"], ["--keep-share cannot be '2'", "0.01 to 1"]),
@@ -251,7 +257,10 @@ WORDS = {
     "device": (["predict", T, "fine", "--device=gpu"], ["--device cannot be 'gpu'", "'cpu' or 'cuda'"]),
     "method": (["prune", T, "rows.csv", "--method=layer"], ["no method of prune called 'layer'", "'layers'"]),
     "task": (["finetune", T, "rows.csv", "--task=txt-classification"], ["no task called 'txt-classification'", "'text-classification'"]),
-    "size": (["finetune", "new:bert-tinny", "rows.csv", "--task=text-classification"], ["no size called 'bert-tinny'", "'bert-tiny'", "families"]),
+    "size": (
+        ["finetune", "new:bert-tinny", "rows.csv", "--task=text-classification"],
+        ["no size called 'bert-tinny'", "'bert-tiny'", "families"],
+    ),
     "size of another kind": (["finetune", "new:vit-tiny", "rows.csv", "--task=text-classification"], ["new:vit-tiny reads image", "bert"]),
     "no task for a size": (["finetune", "new:bert-tiny", "rows.csv"], ["new:bert-tiny does not say which task", "--task"]),
     "untrained": (["prune", "new:bert-tiny", "rows.csv", "--task=x"], ["no option '--task=x'"]),
@@ -340,7 +349,9 @@ def test_an_output_that_another_process_is_writing_is_refused(refused, tmp_path,
     os.close(held)
 
 
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "x"), RuntimeError("I/O error: No space left on device (os error 28)")], ids=["system", "Rust"])
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "x"), RuntimeError("I/O error: No space left on device (os error 28)")], ids=["system", "Rust"]
+)
 def test_a_full_disk_is_said_and_nothing_stays_behind(refused, monkeypatch, reviews, text_parent, error):
     def full(loaded, out):
         (out / "config.json").write_text("{}")
@@ -392,7 +403,12 @@ def test_a_parent_no_better_than_chance_is_refused(refused, copy, tmp_path):
     text = (tmp_path / "rows.csv").read_text()
     (tmp_path / "rows.csv").write_text(text.replace(",good", ",?").replace(",bad", ",good").replace(",?", ",bad"))
     copy("text")
-    refused(("shrink", "text", "rows.csv", "--out=made", "--floor=5", "--quiet"), "% of the tune rows rightly", "better than chance", "finetune it first")
+    refused(
+        ("shrink", "text", "rows.csv", "--out=made", "--floor=5", "--quiet"),
+        "% of the tune rows rightly",
+        "better than chance",
+        "finetune it first",
+    )
 
 
 def test_a_method_that_does_not_fit_the_model_is_refused(refused, reviews, text_parent):

@@ -161,8 +161,21 @@ def test_a_training_that_is_interrupted_or_killed_leaves_the_old_output_whole(as
     sha256 = ModelDir.open(text_parent).sha256()
     running = {}
     for name, words in {"new": [], "old": ["--overwrite"]}.items():
-        command = [sys.executable, "-m", "penjing", "finetune", text_parent, reviews, f"--out={name}", "--epochs=9999", "--threads=1", *words]
-        running[name] = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        command = [
+            sys.executable,
+            "-m",
+            "penjing",
+            "finetune",
+            text_parent,
+            reviews,
+            f"--out={name}",
+            "--epochs=9999",
+            "--threads=1",
+            *words,
+        ]
+        running[name] = subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        )
     for process in running.values():
         assert "training on 701 rows" in process.stderr.readline()
     assert (tmp_path / ".new.partial").exists() and (tmp_path / ".old.partial").exists()

@@ -1,6 +1,6 @@
 """The flags of every command, pinned: a change of a name or a default is seen in the diff of flags.txt.
 
-    python tests/cli/test_flags.py > tests/cli/flags.txt      renews the list
+python tests/cli/test_flags.py > tests/cli/flags.txt      renews the list
 """
 
 import subprocess

@@ -98,7 +98,7 @@ def test_distributions_name_the_row_they_belong_to(made):
 def test_every_row_gets_one_answer_in_the_words_of_the_data(made):
     task, examples, model, processor = made
     batch = batch_of(task, examples, processor, labelled=False)
-    answers = task.predict(lambda **inputs: model(**inputs), batch)
+    answers = task.predict(lambda **inputs: model(**inputs), batch, processor)
     assert len(answers) == len(examples)
     assert all(answer.value in task.labels and 0 <= answer.score <= 1 for answer in answers)
 

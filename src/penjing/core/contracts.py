@@ -24,11 +24,13 @@ class Batch(NamedTuple):
     inputs    exactly the keywords of model.forward, tensors (N, ...)
     targets   what the loss needs: tensors or lists of dicts; empty when serving
     rows      (N,) int64, which row each entry belongs to; the entries of one row stay together
+    origin    for each entry what decoding needs beside outputs and no forward takes: offsets of tokens, size of an image; also when serving
     """
 
     inputs: dict[str, Any]
     targets: dict[str, Any]
     rows: "torch.Tensor"
+    origin: Sequence[Any] = ()
 
 
 class RowLoss(NamedTuple):
@@ -99,8 +101,8 @@ class Task(ABC):
         """(M, C) distributions and (M,) the row of each: what distillation, divergence and calibration compare."""
 
     @abstractmethod
-    def decode(self, outputs: Any, batch: Batch) -> list[Prediction]:
-        """The answers of a batch, one for each of its B rows, in their order."""
+    def decode(self, outputs: Any, batch: Batch, processor: Any) -> list[Prediction]:
+        """The answers of a batch, one for each of its B rows, in their order; tokens become text by the processor."""
 
     @abstractmethod
     def score(self, predictions: Sequence[Prediction], examples: Sequence[Example]) -> dict[str, float]:
@@ -110,9 +112,9 @@ class Task(ABC):
     def target(self, outputs: Any, batch: Batch, part: int | None = None) -> "torch.Tensor":
         """(B,) the differentiable number that an explanation explains; `part` picks a token, box or region."""
 
-    def predict(self, model: Callable[..., Any], batch: Batch) -> list[Prediction]:
-        """Answers of a batch; generative tasks decode step by step here."""
-        return self.decode(model(**batch.inputs), batch)
+    def predict(self, model: Callable[..., Any], batch: Batch, processor: Any) -> list[Prediction]:
+        """Answers of a batch, however many calls of the model they take; generative tasks decode step by step here."""
+        return self.decode(model(**batch.inputs), batch, processor)
 
     def per_row(self, predictions: Sequence[Prediction], examples: Sequence[Example]) -> list[float] | None:
         """The primary metric of each row where it is a mean over rows, else None; then floors are proven by bootstrap."""

@@ -85,7 +85,11 @@ class Data:
     def require_rows(self, role: Role) -> None:
         """Raise DataError unless the role has rows."""
         if not len(self.roles.rows(role)):
-            raise DataError(f"{self.examples.name}: no {role} rows among {len(self.examples)}", wanted="at least one", fix="pass more rows, or a folder with train, validation and test")
+            raise DataError(
+                f"{self.examples.name}: no {role} rows among {len(self.examples)}",
+                wanted="at least one",
+                fix="pass more rows, or a folder with train, validation and test",
+            )
 
     def check_labels(self, task: Task, learnt: bool = False) -> None:
         """Raise DataError naming the first row whose label the task does not know.
@@ -133,5 +137,9 @@ def pairs(items: Sequence[str]) -> dict[str, str]:
     """Ours by theirs: ["text=sentence"] to {"sentence": "text"}."""
     for item in items:
         if item.count("=") != 1:
-            raise OptionError(f"--columns cannot be {item!r}", wanted="pairs such as text=sentence, parted by commas", fix="write each as <ours>=<name in the file>")
+            raise OptionError(
+                f"--columns cannot be {item!r}",
+                wanted="pairs such as text=sentence, parted by commas",
+                fix="write each as <ours>=<name in the file>",
+            )
     return {theirs: ours for ours, theirs in (item.split("=") for item in items)}

@@ -68,5 +68,7 @@ def need(module: str, extra: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         raise MissingExtra(
-            f"this needs {module}, which is not installed ({error})", wanted=f"the extra {extra!r} of penjing", fix=f"pip install 'penjing[{extra}]'"
+            f"this needs {module}, which is not installed ({error})",
+            wanted=f"the extra {extra!r} of penjing",
+            fix=f"pip install 'penjing[{extra}]'",
         ) from error

@@ -57,7 +57,9 @@ def read(source: str | Path, split: str | None = None) -> "Examples":
 def _no_such(text: str, path: Path) -> DataError:
     scheme, colon, _ = text.partition(":")
     if colon and scheme == "hf":
-        return DataError(f"{text}: data are not fetched from the hub", wanted="a file or a folder", fix="download its files and name their folder")
+        return DataError(
+            f"{text}: data are not fetched from the hub", wanted="a file or a folder", fix="download its files and name their folder"
+        )
     if colon and scheme == "sklearn":
         return DataError(f"no data called {text!r}", wanted=digits.NAME, fix="correct the name")
     there = path.parent
@@ -65,7 +67,9 @@ def _no_such(text: str, path: Path) -> DataError:
         path, there = there, there.parent
     known = [child.name for child in sorted(there.iterdir()) if child.is_dir() or table.suffix(child)]
     close = nearest(path.name, known)
-    return DataError(f"no file or folder {text!r}", wanted=f"in {there.resolve()}: {close}" if close else "a file or a folder", fix="correct the path")
+    return DataError(
+        f"no file or folder {text!r}", wanted=f"in {there.resolve()}: {close}" if close else "a file or a folder", fix="correct the path"
+    )
 
 
 class _Column(NamedTuple):

@@ -1,10 +1,10 @@
 """The one noun: a model directory, an ordinary Hugging Face directory plus `penjing.json` and a card.
 
-    config.json, tokenizer or processor files    as transformers writes them
-    model.safetensors (or shards)                weights for torch, or
-    model.onnx                                   the artefact of another engine, in their place
-    penjing.json                                 task, labels, engine, hash of the weights, roles of rows, lineage
-    README.md, report.json, report.html          the card, for the hub, for programs and for people
+config.json, tokenizer or processor files    as transformers writes them
+model.safetensors (or shards)                weights for torch, or
+model.onnx                                   the artefact of another engine, in their place
+penjing.json                                 task, labels, engine, hash of the weights, roles of rows, lineage
+README.md, report.json, report.html          the card, for the hub, for programs and for people
 """
 
 import errno

@@ -105,7 +105,9 @@ def parse(flag: Flag, value: Any) -> Any:
         return None
     try:
         parsed = _convert(flag.kind, value)
-        within = not flag.bounds or all(flag.bounds.low <= v <= flag.bounds.high for v in (parsed if isinstance(parsed, list) else [parsed]))
+        within = not flag.bounds or all(
+            flag.bounds.low <= v <= flag.bounds.high for v in (parsed if isinstance(parsed, list) else [parsed])
+        )
     except (ValueError, TypeError, KeyError, OverflowError):
         within = False
     if not within:

@@ -26,7 +26,9 @@ class Progress:
         """Count `by` more; `words` are shown beside the count (loss=0.31)."""
         self._done += by
         if words:
-            self._words = "  ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in words.items())
+            self._words = "  ".join(
+                f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in words.items()
+            )
         if self._bar is not None:
             if words:
                 self._bar.set_postfix_str(self._words, refresh=False)

@@ -59,7 +59,7 @@ def appraise(
 def predict(base: ModelDir, task: Task, rows: Examples, runtime: Runtime) -> list[Prediction]:
     """The answers of a directory, by the engine it was made for; the labels of the rows are not shown to it."""
     encoded = Encoded(rows, task, load_processor(base, task), labelled=False, quiet=runtime.quiet)
-    return answer(open_backend(base, task, runtime), task, encoded, runtime.quiet).predictions
+    return answer(open_backend(base, task, runtime), task, encoded, runtime.quiet)
 
 
 def compare_latency(

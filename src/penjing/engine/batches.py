@@ -24,7 +24,7 @@ class Encoded:
     """
 
     def __init__(self, examples: Sequence[Example], task: Task, processor: Any, *, labelled: bool = True, quiet: bool = True):
-        self._examples, self._task, self._processor, self._labelled = examples, task, processor, labelled
+        self._examples, self._task, self.processor, self._labelled = examples, task, processor, labelled
         self._kept: dict[int, list[dict[str, Any]]] = {}
         self._room = CACHE_BYTES
         self.lengths: list[int] = []
@@ -47,13 +47,13 @@ class Encoded:
 
     def batch(self, rows: Sequence[int]) -> Batch:
         """The entries of these rows as one batch."""
-        return self._task.collate([entry for row in rows for entry in self[row]], self._processor)
+        return self._task.collate([entry for row in rows for entry in self[row]], self.processor)
 
     def _encode(self, row: int) -> list[dict[str, Any]]:
         example = self._examples[row]
         if not self._labelled:
             example = {name: value for name, value in example.items() if name not in self._task.target_columns}
-        found = self._task.encode(example, self._processor)
+        found = self._task.encode(example, self.processor)
         return [{**entry, ROW: row} for entry in (found if isinstance(found, list) else [found])]
 
 
@@ -61,7 +61,7 @@ def on_device(batch: Batch, device: torch.device) -> Batch:
     """The batch with its tensors on `device`."""
     move = {True: lambda value: value.to(device), False: lambda value: value}
     inputs, targets = ({name: move[isinstance(v, torch.Tensor)](v) for name, v in part.items()} for part in (batch.inputs, batch.targets))
-    return Batch(inputs, targets, batch.rows)
+    return batch._replace(inputs=inputs, targets=targets)
 
 
 def training_order(lengths: Sequence[int], batch_rows: int, batch_tokens: int, seed: int, epoch: int) -> list[list[int]]:

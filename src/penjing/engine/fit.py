@@ -49,7 +49,7 @@ def fit(
             last = step.number == state.steps
             if not last and not (step.epoch_ends and round(step.epoch) % every == 0):
                 continue
-            predictions = answer(TorchBackend(state.model), task, tuning).predictions
+            predictions = answer(TorchBackend(state.model), task, tuning)
             quality = task.score(predictions, tune_rows)[task.primary]
             curve.append({"epoch": round(step.epoch, 3), "loss": sum_loss / num_steps, "tune": quality})
             sum_loss, num_steps, waited = 0.0, 0, waited + 1

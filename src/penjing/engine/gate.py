@@ -38,7 +38,7 @@ def check(base: ModelDir, task: Task, batch: Batch, logits: torch.Tensor, thread
     with tempfile.TemporaryDirectory() as folder:
         probe, reply = Path(folder, "probe.safetensors"), Path(folder, "reply.safetensors")
         save_file({name: value.contiguous() for name, value in batch.inputs.items()}, probe)
-        files = {"path": str(base.path), "probe": str(probe), "reply": str(reply)}
+        files = {"path": str(base.path.absolute()), "probe": str(probe), "reply": str(reply)}
         said = _ask(**files, engine=base.engine, auto_model=task.auto_model.__name__, threads=threads)
         if "error" in said:
             raise ModelError(f"{base.path}: a fresh process cannot load what was written: {said['error']}")

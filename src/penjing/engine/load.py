@@ -60,7 +60,9 @@ def require_torch(base: ModelDir) -> None:
 def require_device(runtime: Runtime) -> None:
     """Raise OptionError for a device that this machine, or this build of torch, does not have."""
     if runtime.device == "cuda" and not torch.cuda.is_available():
-        raise OptionError("--device cannot be 'cuda': torch finds no GPU", wanted="'cpu'", fix="leave --device out, or install torch for CUDA")
+        raise OptionError(
+            "--device cannot be 'cuda': torch finds no GPU", wanted="'cpu'", fix="leave --device out, or install torch for CUDA"
+        )
 
 
 def load_model(base: ModelDir, task: Task, runtime: Runtime) -> PreTrainedModel:

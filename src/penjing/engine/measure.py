@@ -1,10 +1,9 @@
 """What a model answers on a set of rows, how good that is, and where two models part."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy
-import torch
 
 from penjing.core.contracts import Example, Prediction, Task
 from penjing.core.progress import track
@@ -18,27 +17,13 @@ RESAMPLES = 1000
 MOST_SHOWN = 24
 
 
-class Answers(NamedTuple):
-    """Predictions in the order of the rows; `logits` (M, C) and `row_of` (M,) for comparing distributions."""
-
-    predictions: list[Prediction]
-    logits: torch.Tensor
-    row_of: torch.Tensor
-
-
-def answer(backend: Backend, task: Task, encoded: Encoded, quiet: bool = True, what: str = "measuring") -> Answers:
-    """Ask for every row."""
-    order = measuring_order(encoded.lengths, BATCH_ROWS, BATCH_TOKENS)
+def answer(backend: Backend, task: Task, encoded: Encoded, quiet: bool = True, what: str = "measuring") -> list[Prediction]:
+    """The answer to every row, in the order of the rows."""
     predictions: dict[int, Prediction] = {}
-    logits, row_of = [], []
+    order = measuring_order(encoded.lengths, BATCH_ROWS, BATCH_TOKENS)
     for rows in track(order, what, quiet=quiet, total=len(order)):
-        batch = encoded.batch(rows)
-        outputs = backend(**batch.inputs)
-        predictions.update(zip(rows, task.decode(outputs, batch)))
-        found, owners = task.logits(outputs, batch)
-        logits.append(found.float().cpu())
-        row_of.append(owners)
-    return Answers([predictions[row] for row in range(len(encoded))], torch.cat(logits), torch.cat(row_of))
+        predictions.update(zip(rows, task.predict(backend, encoded.batch(rows), encoded.processor)))
+    return [predictions[row] for row in range(len(encoded))]
 
 
 def quality(task: Task, predictions: Sequence[Prediction], examples: Sequence[Example], seed: int = 0) -> dict[str, Measure]:

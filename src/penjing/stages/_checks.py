@@ -20,7 +20,9 @@ def task_type(base: ModelDir | str, named: str | None, stage: str) -> type[Task]
         raise TaskError(f"{shown} does not say which task it is for", wanted=nearest("", names("tasks")), fix=fix)
     task: type[Task] = find("tasks", name).TASK
     if made_for and find("tasks", made_for).TASK.media != task.media:
-        raise TaskError(f"{shown} was made for {made_for}, not for {name}", wanted=f"a model that reads {task.media}", fix="leave --task out")
+        raise TaskError(
+            f"{shown} was made for {made_for}, not for {name}", wanted=f"a model that reads {task.media}", fix="leave --task out"
+        )
     if stage not in task.stages:
         raise TaskError(f"{stage} makes no sense for {name}", wanted=" or ".join(task.stages), fix="penjing --help tells what each does")
     return task

@@ -5,6 +5,7 @@ The command line, the Python functions and recipes all come through `call`, so t
 
 import dataclasses
 import datetime
+import functools
 import hashlib
 import json
 import os
@@ -160,8 +161,9 @@ def _chosen(prepared: Call) -> dict[str, Any]:
     return {name: value for name, value in plain_options(prepared.options).items() if value != usual.get(name)}
 
 
+@functools.cache
 def source_hash() -> str:
-    """Hash of penjing's own code: a changed line may change a result."""
+    """Hash of penjing's own code as this process found it: a changed line may change a result."""
     root = Path(__file__).parents[1]
     whole = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
@@ -261,4 +263,6 @@ def _write(model: ModelDir, report: Report, prepared: Call, inputs: dict[str, An
     report.model |= {"sha256": model.sha256(), "bytes": model.bytes()}
     (model.path / "report.json").write_text(report.to_json(), "utf-8")
     (model.path / "README.md").write_text(card.card(report, {**model.meta, "config": model.config}), "utf-8")
-    (model.path / "report.html").write_text(page.page([(Path(report.model["path"]).name, report, model.meta)], Path(report.model["path"]).name), "utf-8")
+    (model.path / "report.html").write_text(
+        page.page([(Path(report.model["path"]).name, report, model.meta)], Path(report.model["path"]).name), "utf-8"
+    )

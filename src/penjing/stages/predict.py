@@ -40,14 +40,16 @@ def predict(
         raise OptionError("nothing to predict", wanted="files, text, or - for standard input", fix="pass one that is not empty")
     encoded = batches.Encoded([row for _, row in rows], task, load.load_processor(base, task), labelled=False)
     answers = measure.answer(backends.open_backend(base, task, runtime), task, encoded, runtime.quiet, "predicting")
-    return [{"input": name, "value": p.value, "score": p.score} for (name, _), p in zip(rows, answers.predictions)]
+    return [{"input": name, "value": p.value, "score": p.score} for (name, _), p in zip(rows, answers)]
 
 
 def _task(base: ModelDir) -> Task:
     from penjing.engine import load
 
     if base.task is None:
-        raise TaskError(f"{base.path} does not say which task it is for", wanted="a model that was trained for one", fix="penjing finetune it first")
+        raise TaskError(
+            f"{base.path} does not say which task it is for", wanted="a model that was trained for one", fix="penjing finetune it first"
+        )
     if base.labels is None:
         raise ModelError(f"{base.path} does not name its labels", wanted="id2label in config.json", fix="penjing finetune it first")
     return load.task_for(base, None)

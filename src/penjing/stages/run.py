@@ -99,7 +99,9 @@ def _checked(plan: dict[str, Any], table: dict[str, Any], earlier: list[str]) ->
     """
     stage = table.get("stage")
     if stage not in MAKERS:
-        raise OptionError("stage is not given" if stage is None else f"no stage {stage!r} that makes a model", wanted=nearest(str(stage), MAKERS))
+        raise OptionError(
+            "stage is not given" if stage is None else f"no stage {stage!r} that makes a model", wanted=nearest(str(stage), MAKERS)
+        )
     known = {flag.name for flag in stage_flags(stage, table.get("method"))}
     words = {**{word: plan[word] for word in SHARED if word in plan and (word == "data" or word in known)}, **table}
     words |= {word: str(words[word]) for word in (*MODELS, "data") if word in words}

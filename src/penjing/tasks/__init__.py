@@ -27,7 +27,7 @@ class OneLabel(Task):
     def logits(self, outputs: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         return outputs.logits, batch.rows
 
-    def decode(self, outputs: Any, batch: Batch) -> list[Prediction]:
+    def decode(self, outputs: Any, batch: Batch, processor: Any) -> list[Prediction]:
         best = outputs.logits.float().softmax(-1).max(-1)
         return [Prediction(self.labels[i], p) for i, p in zip(best.indices.tolist(), best.values.tolist())]
 

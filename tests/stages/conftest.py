@@ -1,0 +1,16 @@
+"""Few resamples and few shapes: these tests are about what stages do, not about how well."""
+
+import pytest
+
+from penjing.engine import measure
+from penjing.stages import shrink
+
+
+@pytest.fixture(autouse=True, scope="session")
+def few():
+    """Intervals from 20 resamples; two shapes to search."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measure, "RESAMPLES", 20)
+        patch.setattr(shrink, "LAYER_SHARES", (0.5,))
+        patch.setattr(shrink, "WIDTH_SHARES", (1.0, 0.5))
+        yield

@@ -1,0 +1,99 @@
+"""The main job on easy reviews: a smaller model with its proof, or the best one with the floor missed by so much."""
+
+import dataclasses
+import json
+
+import pytest
+from huggingface_hub import ModelCard
+
+import penjing
+from penjing.core.errors import DataError
+from penjing.core.model_dir import ModelDir
+from penjing.core.report import Report
+from penjing.stages import shrink
+
+QUICK = {"floor": "5", "quantize": False, "epochs": 1, "learning_rate": 1e-3}
+
+
+@pytest.fixture(scope="module")
+def small(few, tmp_path_factory, text_parent, reviews, runtime):
+    """A proven child."""
+    return penjing.shrink(text_parent, reviews, out=tmp_path_factory.mktemp("shrunk") / "small", runtime=runtime, candidates=2, **QUICK)
+
+
+def test_a_smaller_child_is_proven(small, text_parent):
+    model, report = small
+    assert report.facts["proof"]["passed"] and report.facts["proof"]["upper"] <= 5
+    assert model.bytes() < 0.8 * ModelDir.open(text_parent).bytes()
+    assert report.after["bytes"].value == model.bytes() and report.after["parameters"].value < report.before["bytes"].value / 4
+    assert report.model["sha256"] == model.sha256() == ModelDir.open(model.path).sha256()
+
+
+def test_the_proof_is_on_rows_of_their_own_and_tells_how_many_were_needed(small):
+    proof = small[1].facts["proof"]
+    assert small[1].facts["measured_on"] == "proof" and proof["n"] == small[1].data["rows"]["proof"] == 210
+    assert proof["rows_at_least"] <= proof["rows_needed"] <= 210
+    assert [step["passed"] for step in proof["sequence"]][-1] or len(proof["sequence"]) > 1
+
+
+def test_the_report_on_disk_holds_the_whole_search(small):
+    model, report = small
+    found = json.loads((model.path / "report.json").read_text("utf-8"))
+    curve = {point["name"]: point for point in found["facts"]["curve"]}
+    assert {"parent", "1 layers, 100% feed-forward", "1 layers, 50% feed-forward", "LogisticRegression"} <= curve.keys()
+    assert {point["status"] for point in curve.values()} >= {"parent", "baseline", "proven"}
+    assert all(point["bytes"] > 0 and point["latency_ms"] > 0 for point in curve.values())
+    assert curve[found["facts"]["chosen"]]["status"] == "proven"
+    assert found["facts"]["flips"]["n"] == 210 and len(found["facts"]["differ"]) <= 24
+    assert found["baseline"]["name"] == "LogisticRegression" and found["cost"]["seconds"] > 0
+    assert Report.read(model.path).facts["proof"] == report.facts["proof"]
+    assert not list(model.path.glob(".*")) and [path.name for path in model.path.parent.iterdir()] == ["small"]
+
+
+def test_its_card_is_one_that_the_hub_reads(small):
+    card = ModelCard.load(small[0].path / "README.md")
+    assert card.data.pipeline_tag == "text-classification" and {"penjing", "shrink"} <= set(card.data.tags)
+    accuracy = next(result for result in card.data.eval_results if result.metric_type == "accuracy")
+    assert accuracy.metric_value == small[1].after["accuracy"].value
+    assert "Proven" in card.text and "reviews.csv" in card.text
+
+
+def test_a_child_that_does_not_pass_is_returned_with_what_it_missed_by(tmp_path, text_parent, reviews, runtime, monkeypatch):
+    """A student that learns nothing is all there is to choose from."""
+    monkeypatch.setattr(shrink, "LAYER_SHARES", (1.0,))
+    monkeypatch.setattr(shrink, "WIDTH_SHARES", (1.0,))
+    out = tmp_path / "small"
+    words = {**QUICK, "epochs": 0, "students": ["new:bert-tiny"]}
+    model, report = penjing.shrink(text_parent, reviews, out=out, runtime=runtime, **words)
+    proof = report.facts["proof"]
+    assert not proof["passed"] and proof["missed_by"] == pytest.approx(proof["upper"] - proof["floor"])
+    assert report.facts["chosen"] == "new:bert-tiny" and proof["missed_by"] > 10
+    assert "issed" in (out / "README.md").read_text("utf-8")
+    assert model.labels == ["bad", "good"]
+
+
+def test_a_search_that_fails_leaves_nothing(tmp_path, text_parent, reviews, runtime, monkeypatch):
+    def broken(*_):
+        raise DataError("x")
+
+    monkeypatch.setattr(shrink, "choose", broken)
+    with pytest.raises(DataError):
+        penjing.shrink(text_parent, reviews, out=tmp_path / "small", runtime=runtime, candidates=1, **{**QUICK, "epochs": 0})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_shapes_are_timed_before_any_is_trained_and_limits_leave_only_what_fits(tmp_path, text_parent, reviews, runtime, monkeypatch):
+    seen = {}
+
+    def stop(candidates, search):
+        seen["candidates"] = candidates
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shrink, "train", stop)
+    most = ModelDir.open(text_parent).bytes() * 0.69
+    words = {**QUICK, "max_bytes": int(most)}
+    with pytest.raises(KeyboardInterrupt):
+        penjing.shrink(text_parent, reviews, out=tmp_path / "small", runtime=dataclasses.replace(runtime), **words)
+    assert [c.name for c in seen["candidates"]] == ["1 layers, 50% feed-forward"]
+    assert all(0 < c.bytes <= most and c.latency_ms > 0 and c.model is None for c in seen["candidates"])
+    assert list(tmp_path.iterdir()) == []
