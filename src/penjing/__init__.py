@@ -1,6 +1,8 @@
 """penjing (盆景): grow a large model, shrink it, and prove that the small one is as good.
 
-The functions have the names and the words of the commands: `penjing.shrink("models/teacher", "reviews.csv", floor="2.0", out="models/small")`.
+The functions have the names and the words of the commands:
+
+    penjing.shrink("models/teacher", "reviews.csv", floor="2.0", out="models/small")
 """
 
 from typing import Any

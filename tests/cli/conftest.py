@@ -36,7 +36,7 @@ def refused(ask, tmp_path):
         before = sorted(tmp_path.rglob("*"))
         said = ask(*words)
         assert said.status == 2 and said.out == "", said
-        problem, *rest = said.err[said.err.index("penjing: ") :].splitlines()
+        rest = said.err[said.err.index("penjing: ") :].splitlines()[1:]
         assert rest[0].startswith("  wanted  ") and rest[-1].startswith("  next    "), said.err
         assert "Traceback" not in said.err
         place = 0

@@ -155,3 +155,15 @@ def test_images_of_other_sizes_and_colours_fit_one_batch():
     grey = create.create("resnet-tiny", task, mixed[1:], Runtime())
     assert batch_of(task, mixed, grey.processor).inputs["pixel_values"].shape[:2] == (2, 1)
     assert task.baseline(2).fit(mixed, ["no", "yes"]).predict(mixed).tolist() == ["no", "yes"]
+
+
+def test_accuracy_and_macro_f1_are_those_of_scikit_learn():
+    from sklearn.metrics import accuracy_score, f1_score
+
+    draw = numpy.random.default_rng(0)
+    task = find("tasks", "text-classification").TASK(["a", "b", "c", "never"])
+    for num_rows in (1, 7, 200):
+        said, true = (draw.choice(["a", "b", "c"], num_rows).tolist() for _ in range(2))
+        found = task.score([Prediction(label) for label in said], [{"label": label} for label in true])
+        assert found["accuracy"] == pytest.approx(accuracy_score(true, said))
+        assert found["macro_f1"] == pytest.approx(f1_score(true, said, average="macro", zero_division=0))

@@ -32,7 +32,7 @@ def test_recorded_weights_are_checked_and_other_facts_stay(model):
     base = ModelDir.open(model).record(task="text-classification", mine=1).record(engine="torch")
     assert ModelDir.open(model).meta["mine"] == 1 and base.sha256() == base.meta["weights"]["sha256"]
     (model / "model.safetensors").write_bytes(b"other")
-    with pytest.raises(ModelError, match="not those that penjing.json records"):
+    with pytest.raises(ModelError, match=r"not those that penjing\.json records"):
         ModelDir.open(model)
 
 

@@ -98,7 +98,10 @@ class Task(ABC):
 
     @abstractmethod
     def logits(self, outputs: Any, batch: Batch) -> "tuple[torch.Tensor, torch.Tensor]":
-        """(M, C) distributions and (M,) the row of each: what distillation, divergence and calibration compare."""
+        """(M, C) distributions and (M,) the row of each: what distillation, divergence and calibration compare.
+
+        Those of one row stand together, rows in the order of the batch.
+        """
 
     @abstractmethod
     def decode(self, outputs: Any, batch: Batch, processor: Any) -> list[Prediction]:

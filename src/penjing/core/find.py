@@ -8,7 +8,6 @@ from types import ModuleType
 
 from penjing.core.errors import OptionError, nearest
 
-
 _KINDS = {"tasks": "task", "families": "family", "stages": "stage", "engine.backends": "engine"}
 
 

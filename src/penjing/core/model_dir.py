@@ -183,9 +183,10 @@ def staged(out: Path, overwrite: bool) -> Iterator[Path]:
             shutil.rmtree(partial, ignore_errors=True)
 
 
-def check_free(out: Path, overwrite: bool) -> None:
+def check_free(out: Path, overwrite: bool, or_ours: bool = False) -> None:
     """Raise OptionError unless `out` may be written.
 
+    or_ours   let pass what penjing wrote: it may be just what is wanted
     An output that a process took aside and, killed at that moment, did not replace is put back first.
     """
     if not out.name or out.name == "..":
@@ -206,7 +207,7 @@ def check_free(out: Path, overwrite: bool) -> None:
         if full and not (out / "config.json").exists():
             problem = f"{out} exists and is not a model directory, so it is not replaced"
             raise OptionError(problem, wanted="a new name", fix="choose another --out")
-        if full and not overwrite:
+        if full and not overwrite and not (or_ours and (out / META).exists()):
             raise OptionError(f"{out} exists", wanted="a new name", fix="choose another --out, or pass --overwrite")
 
 

@@ -22,7 +22,7 @@ Bytes = NewType("Bytes", int)
 Floor = NewType("Floor", str)
 """How much quality may be lost: points of the primary metric (1.0) or a share of the parent's (3%)."""
 
-O = TypeVar("O")
+T = TypeVar("T")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
@@ -69,7 +69,7 @@ def flags(options: Any, path: tuple[str, ...] = ()) -> Iterator[Flag]:
             yield Flag(field.name, _plain(kind), about, default, rest[0] if rest else None, path)
 
 
-def build(options: type[O], words: dict[str, Any], settings: type | None = None) -> O:
+def build(options: type[T], words: dict[str, Any], settings: type | None = None) -> T:
     """An Options instance from words as a user gave them, text or typed.
 
     settings   the Options of the chosen method; an instance of it becomes the field `settings`

@@ -45,7 +45,7 @@ def create(size: str, task: Task, rows: Sequence[Example], runtime: Runtime, pro
     register_families()
     family = find.find("families", sizes()[size])
     facts = {**task.facts(rows), "labels": task.labels}
-    processor = processor or _PROCESSORS[task.media](rows, facts)
+    processor = processor or _PROCESSORS[task.media](task, rows, facts)
     if task.media == "text":
         facts |= {"vocab_size": len(processor), "pad_token_id": processor.pad_token_id, "max_length": processor.model_max_length}
     torch.manual_seed(runtime.seed)
@@ -53,19 +53,19 @@ def create(size: str, task: Task, rows: Sequence[Example], runtime: Runtime, pro
     return Loaded(task, model.eval(), processor)
 
 
-def _tokenizer(rows: Sequence[Example], facts: dict[str, Any]) -> Any:
+def _tokenizer(task: Task, rows: Sequence[Example], facts: dict[str, Any]) -> Any:
     """WordPiece learnt from the texts; Chinese characters stand alone, as in BERT."""
     empty = BertTokenizer(vocab={t: i for i, t in enumerate(("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"))}, do_lower_case=True)
-    tokenizer = empty.train_new_from_iterator(_texts(rows), vocab_size=VOCABULARY, show_progress=False)
+    tokenizer = empty.train_new_from_iterator(_texts(task, rows), vocab_size=VOCABULARY, show_progress=False)
     tokenizer.model_max_length = MAX_TOKENS
     return tokenizer
 
 
-def _texts(rows: Sequence[Example]) -> Iterable[str]:
-    return (value for row in rows for value in row.values() if isinstance(value, str))
+def _texts(task: Task, rows: Sequence[Example]) -> Iterable[str]:
+    return (row[name] for row in rows for name, kind in task.input_columns().items() if kind is str)
 
 
-def _image_processor(rows: Sequence[Example], facts: dict[str, Any]) -> Any:
+def _image_processor(task: Task, rows: Sequence[Example], facts: dict[str, Any]) -> Any:
     from transformers import ViTImageProcessorPil
 
     height, width = facts["image_size"]

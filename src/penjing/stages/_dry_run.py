@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from penjing.core.find import find
-from penjing.core.model_dir import ModelDir
+from penjing.core.model_dir import ModelDir, check_free
 from penjing.core.runtime import Runtime
 from penjing.stages import prune, shrink
-from penjing.stages._frame import NEW, Call, already, check_out, prepare
+from penjing.stages._frame import NEW, Call, already, prepare
 
 TIMED_STEPS = 5
 
@@ -17,7 +17,7 @@ TIMED_STEPS = 5
 def plan(stage: str, model: str, data: str, out: Path | None, runtime: Runtime, words: dict[str, Any], overwrite: bool) -> dict[str, Any]:
     """What would be done, for programs; every check of the real call is made, so that it fails where that would."""
     if out:
-        check_out(out, overwrite)
+        check_free(out, overwrite, or_ours=True)
     prepared = prepare(stage, model, data, words, runtime)
     found: dict[str, Any] = {"stage": stage, "model": model, "data": prepared.data.describe(), "notes": prepared.data.notes}
     found |= {"out": out and str(out), "done": bool(out and already(out, prepared.inputs(), overwrite))}

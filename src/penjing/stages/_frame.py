@@ -8,7 +8,6 @@ import datetime
 import functools
 import hashlib
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -70,13 +69,8 @@ def call(
         return read(prepare(stage, model, data, words, runtime or Runtime()))
     if out is None:
         raise OptionError("--out must be given", wanted="a directory for the new model", fix="pass --out DIRECTORY")
-    check_out(Path(out), overwrite)
+    check_free(Path(out), overwrite, or_ours=True)
     return make(prepare(stage, model, data, words, runtime or Runtime()), Path(out), overwrite)
-
-
-def check_out(out: Path, overwrite: bool) -> None:
-    """Refuse what can be refused before rows are read; what penjing wrote there may be what this very call would make."""
-    check_free(out, overwrite or os.path.exists(out / META))  # which, unlike Path.exists, bears any name
 
 
 def prepare(stage: str, model: str | Path, data: str | Path, words: dict[str, Any], runtime: Runtime) -> Call:

@@ -1,6 +1,5 @@
 """Ask a model: for rows of a file, for an image, for text from the command line or standard input."""
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -58,16 +57,17 @@ def _task(base: ModelDir) -> Task:
 def _rows(given: str, task: Task, renamed: dict[str, str], runtime: Runtime) -> Iterator[tuple[str, Example]]:
     """(what to call it, row) for each row that one INPUT stands for."""
     column, path = next(iter(task.input_columns())), Path(given)
+    there = bool(given) and _exists(path)
     if given == "-":
         yield from ((line, _text(line, column, task)) for line in _lines(sys.stdin.buffer.read(), "standard input"))
-    elif given == digits.NAME or (given and os.path.isdir(given)) or (os.path.isfile(given) and table.suffix(path)):
+    elif given == digits.NAME or (there and (path.is_dir() or table.suffix(path))):
         examples = read(given).rename(renamed).require(task.input_columns())
         yield from ((examples.place(i), examples[i]) for i in range(len(examples)))
-    elif os.path.isfile(given) and path.suffix.lower() in IMAGE_SUFFIXES:
+    elif there and path.suffix.lower() in IMAGE_SUFFIXES:
         if task.media != "image":
             raise DataError(f"{given} is an image, and this model reads {task.media}", wanted=task.media, fix="pass what it was trained on")
         yield given, {column: Media(path, given)}
-    elif os.path.isfile(given):
+    elif there:
         if error := explain_bytes(path, given, "line"):
             raise error
         yield from ((line, _text(line, column, task)) for line in _lines(path.read_bytes(), given))
@@ -75,6 +75,13 @@ def _rows(given: str, task: Task, renamed: dict[str, str], runtime: Runtime) -> 
         if task.media == "text" and len(given.split()) == 1 and ("/" in given or path.suffix):
             say(f"{given} is no file here, so it is read as text", runtime.quiet)
         yield given, _text(given, column, task)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a text longer than a file name may be
+        return False
 
 
 def _lines(content: bytes, name: str) -> Iterator[str]:

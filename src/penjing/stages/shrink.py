@@ -180,7 +180,7 @@ def shapes(search: Search) -> list[Candidate]:
                 found.append(Candidate(f"{count or len(parts.blocks)} layers, {width_share:.0%} feed-forward", tuple(steps)))
     found += [Candidate(size, student=size) for size in search.options.students or []]
     if not found:
-        raise ModelError(f"{search.base.path} has nothing that a method can remove", fix="pass --students new:<size>, or leave --no-quantize out")
+        raise ModelError(f"{search.base.path} has nothing that a method can remove", fix="pass --students, or leave --no-quantize out")
     return found
 
 

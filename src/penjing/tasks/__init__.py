@@ -6,8 +6,8 @@ What several tasks have in common stands here.
 from collections.abc import Sequence
 from typing import Any
 
+import numpy
 import torch
-from sklearn.metrics import accuracy_score, f1_score
 
 from penjing.core.contracts import Batch, Example, Prediction, RowLoss, Task
 from penjing.maths.losses import cross_entropy
@@ -32,8 +32,11 @@ class OneLabel(Task):
         return [Prediction(self.labels[i], p) for i, p in zip(best.indices.tolist(), best.values.tolist())]
 
     def score(self, predictions: Sequence[Prediction], examples: Sequence[Example]) -> dict[str, float]:
-        said, true = [p.value for p in predictions], [e["label"] for e in examples]
-        return {"accuracy": float(accuracy_score(true, said)), "macro_f1": float(f1_score(true, said, average="macro", zero_division=0))}
+        number = {label: i for i, label in enumerate(self.labels)}
+        said, true = (numpy.array([number[x] for x in column]) for column in ([p.value for p in predictions], [e["label"] for e in examples]))
+        hits, answered, there = (numpy.bincount(x, minlength=len(number)) for x in (true[said == true], said, true))
+        f1 = 2 * hits / numpy.maximum(answered + there, 1)  # by hand: a bootstrap calls this 1,000 times, scikit-learn takes 20 s for that
+        return {"accuracy": float(hits.sum() / len(true)), "macro_f1": float(f1[answered + there > 0].mean())}
 
     def per_row(self, predictions: Sequence[Prediction], examples: Sequence[Example]) -> list[float]:
         return [float(p.value == e["label"]) for p, e in zip(predictions, examples)]
