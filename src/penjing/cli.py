@@ -267,6 +267,7 @@ def _json_list(reports: Iterable[Any]) -> str:
 def _run_recipe(parser: Parser, words: list[str]) -> str:
     parser.add_argument("RECIPE", help="a TOML file, or the name of a bundled recipe: " + ", ".join(_bundled()))
     parser.add_argument("--out", type=Path, default=Path("runs"), metavar="DIRECTORY", help="folder for the outputs [runs]")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done and how long it would take")
     parser.add_argument("--set", action="append", default=[], metavar="STEP.OPTION=VALUE", help="change an option of the recipe")
     _common(parser)
     given = _parse(parser, words, " RECIPE")
@@ -275,9 +276,16 @@ def _run_recipe(parser: Parser, words: list[str]) -> str:
         if "=" not in item:
             raise OptionError(f"--set cannot be {item!r}", wanted="STEP.OPTION=VALUE, such as small.floor=2.0")
     from penjing.engine import card
-    from penjing.stages.run import run
+    from penjing.stages import _dry_run
+    from penjing.stages.run import foresee, run
 
-    done = run(given["RECIPE"], out=given["out"], changes=dict(item.split("=", 1) for item in given["set"]), runtime=runtime)
+    changes = dict(item.split("=", 1) for item in given["set"])
+    if given["dry_run"]:
+        plans = foresee(given["RECIPE"], out=given["out"], changes=changes, runtime=runtime)
+        if given["json"]:
+            return json.dumps(plans, ensure_ascii=False, indent=1)
+        return "\n\n".join(f"── {plan['step']}\n{_dry_run.told(plan)}" for plan in plans)
+    done = run(given["RECIPE"], out=given["out"], changes=changes, runtime=runtime)
     if given["json"]:
         return _json_list(report for _, _, report in done)
     first, last = done[0][1].path, done[-1][1].path

@@ -62,6 +62,18 @@ def test_a_second_run_does_nothing_and_prints_the_same(runs, capsys):
     assert said.startswith("── layers\n") and f"next\n  open {page}" in said
 
 
+def test_a_dry_run_tells_of_each_step_what_would_be_done(runs, capsys):
+    given = ["run", str(runs / "mine.toml"), "--out", str(runs / "out"), "--threads=2", "--quiet", "--dry-run"]
+    before = times(runs)
+    capsys.readouterr()
+    assert cli.main(given) == 0
+    assert capsys.readouterr().out.count("is already done: nothing would be done") == 2
+    assert cli.main([*given, "--json", "--set", "layers.epochs=0.7"]) == 0
+    layers, half = json.loads(capsys.readouterr().out)
+    assert not layers["done"] and layers["training"]["steps"] == 16 and half["after"] == "layers"
+    assert times(runs) == before
+
+
 def test_a_changed_option_reruns_its_step_and_those_that_depend_on_it(runs):
     assert again(runs, "--set", "half.keep_share=1") == ["half"]
     assert again(runs, "--set", "layers.epochs=0.2") == ["layers", "half"]

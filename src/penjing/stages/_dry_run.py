@@ -35,6 +35,8 @@ def plan(stage: str, model: str, data: str, out: Path | None, runtime: Runtime, 
 
 def told(found: dict[str, Any]) -> str:
     """A plan in sentences for a person, a line each."""
+    if "after" in found:
+        return f"{found['stage']}, once {found['after']} is made\nwould write {found['out']}"
     counts = ", ".join(f"{count:,} {role}" for role, count in found["data"]["rows"].items())
     lines = [f"{found['stage']} {found['model']} on {found['data']['name']}: {counts} rows", *(f"note: {note}" for note in found["notes"])]
     if floor := found.get("floor"):

@@ -18,6 +18,7 @@ from penjing.core.model_dir import ModelDir
 from penjing.core.progress import say
 from penjing.core.report import Report
 from penjing.core.runtime import Runtime
+from penjing.stages import _dry_run
 from penjing.stages._frame import MAKERS, NEW, call, stage_flags, stage_options
 
 BUNDLED = Path(__file__).parents[1] / "recipes"
@@ -48,6 +49,25 @@ def run(
         done.append((name, *made))  # type: ignore[misc]
     _page(folder / "report.html", done, plan.get("title", path.stem))
     return done
+
+
+def foresee(recipe: str, *, out: str | Path, changes: dict[str, Any], runtime: Runtime) -> list[dict[str, Any]]:
+    """What `run` would do, a plan a step, without doing it; of a step that waits for another only which that is."""
+    path, whole = load_recipe(recipe, changes)
+    folder, waiting = Path(out) / path.stem, set[str]()
+    plans: list[dict[str, Any]] = []
+    for name, words in steps(whole, path):
+        names = [words[word] for word in MODELS if word in words]
+        after = next((model for model in names if model in waiting), None)
+        words |= {word: str(folder / words[word]) for word in MODELS if words.get(word) in [plan["step"] for plan in plans]}
+        stage, model, data = (words.pop(word) for word in ("stage", "model", "data"))
+        if after:
+            found = {"stage": stage, "after": after, "out": str(folder / name), "done": False}
+        else:
+            found = _dry_run.plan(stage, model, data, folder / name, runtime, words, overwrite=True)
+        plans.append({"step": name, **found})
+        waiting |= set() if found["done"] else {name}
+    return plans
 
 
 def load_recipe(recipe: str, changes: dict[str, Any]) -> tuple[Path, dict[str, Any]]:

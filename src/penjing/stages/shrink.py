@@ -163,7 +163,10 @@ def provable(search: Search) -> tuple[float, dict[str, Any]]:
 
 
 def shapes(search: Search) -> list[Candidate]:
-    """Every shape worth timing, from what the parent is made of."""
+    """Every shape worth timing, from what the parent is made of.
+
+    Raises ModelError where nothing can be removed, nothing quantized and no student was named.
+    """
     from penjing.engine.anatomy import anatomy
     from penjing.engine.load import load
 
@@ -171,16 +174,16 @@ def shapes(search: Search) -> list[Candidate]:
     found = [Candidate("whole")] if search.options.quantize else []
     if parts.channels:
         found += [Candidate(f"channels {share:.0%}", (("channels", share),)) for share in CHANNEL_SHARES]
-    layers = {max(1, round(len(parts.blocks) * share)): share for share in LAYER_SHARES} if parts.depth and len(parts.blocks) > 1 else {0: 1.0}
-    for count, layer_share in layers.items():
-        for width_share in WIDTH_SHARES if parts.feed_forward and parts.width else (1.0,):
-            steps = [("layers", layer_share), ("feed-forward", width_share)]
-            steps = [(method, share) for method, share in steps if share < 1]
+    total = len(parts.blocks)
+    by_count = {max(1, round(total * share)): share for share in LAYER_SHARES} if parts.depth and total > 1 else {total: 1.0}
+    for count, depth in by_count.items():
+        for width in WIDTH_SHARES if parts.feed_forward and parts.width else (1.0,):
+            steps = tuple((method, share) for method, share in (("layers", depth), ("feed-forward", width)) if share < 1)
             if steps:
-                found.append(Candidate(f"{count or len(parts.blocks)} layers, {width_share:.0%} feed-forward", tuple(steps)))
+                found.append(Candidate(f"{count} layers, {width:.0%} feed-forward", steps))
     found += [Candidate(size, student=size) for size in search.options.students or []]
     if not found:
-        raise ModelError(f"{search.base.path} has nothing that a method can remove", fix="pass --students, or leave --no-quantize out")
+        raise ModelError(f"{search.base.path} has nothing that a method can remove", fix="pass --students new:<size>, or --quantize true")
     return found
 
 
