@@ -85,7 +85,7 @@ def test_a_search_that_fails_leaves_nothing(tmp_path, text_parent, reviews, runt
 def test_shapes_are_timed_before_any_is_trained_and_limits_leave_only_what_fits(tmp_path, text_parent, reviews, runtime, monkeypatch):
     seen = {}
 
-    def stop(candidates, search):
+    def stop(candidates, floor, search):
         seen["candidates"] = candidates
         raise KeyboardInterrupt
 
@@ -97,3 +97,24 @@ def test_shapes_are_timed_before_any_is_trained_and_limits_leave_only_what_fits(
     assert [c.name for c in seen["candidates"]] == ["1 layers, 50% feed-forward"]
     assert all(0 < c.bytes <= most and c.latency_ms > 0 and c.model is None for c in seen["candidates"])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("provable", range(-1, 7))
+def test_the_search_halves_its_way_to_the_smallest_shape_that_is_likely_to_pass(provable, monkeypatch, runtime):
+    """Seven shapes, of which those up to number `provable` would pass: three trainings find the boundary."""
+    from types import SimpleNamespace
+
+    from penjing.maths.proof import judge
+
+    tried = []
+
+    def trained(candidate, floor, search):
+        tried.append(candidate.name)
+        candidate.verdict = judge(0 if int(candidate.name) <= provable else 100, 0, 500, floor)
+
+    monkeypatch.setattr(shrink, "_train", trained)
+    options = SimpleNamespace(budget=None, candidates=3)
+    search = SimpleNamespace(data=SimpleNamespace(role=lambda name: range(500)), options=options, runtime=runtime)
+    shrink.train([shrink.Candidate(str(number), (("layers", 0.5),)) for number in range(7)], 0.03, search)
+    passed = [int(name) for name in tried if int(name) <= provable]
+    assert len(tried) <= 3 and max(passed, default=-1) == provable

@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-import numpy
-
 from penjing.core.contracts import Prediction, Task
 from penjing.core.data import Data, DataOptions
 from penjing.core.errors import DataError, ModelError
@@ -40,7 +38,7 @@ class Options:
     floor: Annotated[Floor, "how much quality may be lost: points (1.0) or a share of the parent's (3%)"] = Floor("1.0")
     max_bytes: Annotated[Bytes | None, "largest size wanted"] = None
     max_latency: Annotated[float | None, "highest latency wanted, ms for one row on one thread", Between(0)] = None
-    candidates: Annotated[int, "how many shapes are trained", Between(1, 100)] = 4
+    candidates: Annotated[int, "how many pruned shapes are trained at most", Between(1, 100)] = 4
     budget: Annotated[Duration | None, "no further shape is begun after this time"] = None
     students: Annotated[list[str] | None, "sizes to distill into from nothing, beside what is pruned: new:resnet-tiny"] = None
     quantize: Annotated[bool, "quantize every candidate"] = True
@@ -63,8 +61,9 @@ class Candidate:
     latency_ms: float = 0.0
     model: ModelDir | None = None
     facts: dict[str, Any] = field(default_factory=dict)
-    tuned: Any = None
-    proven: Any = None
+    tuned: list[Prediction] | None = None
+    verdict: Any = None
+    proven: list[Prediction] | None = None
     status: str = "not trained"
 
 
@@ -96,8 +95,8 @@ def shrink(base: ModelDir, task: Task, data: Data, options: Options, *, out: Pat
     try:
         candidates = shapes(search)
         time_untrained(candidates, search)
-        train(promising(candidates, search), search)
-        chosen, sequence = choose(candidates, floor, search)
+        train(promising(candidates, search), floor, search)
+        chosen, sequence = choose(candidates, search)
         shutil.copytree(chosen.model.path, out, dirs_exist_ok=True)  # type: ignore[union-attr]
         simplest = fit_baseline(task, data.role("train"), runtime.quiet)
         points = curve(candidates, simplest, search)
@@ -215,15 +214,12 @@ def time_untrained(candidates: list[Candidate], search: Search) -> None:
 
 
 def promising(candidates: list[Candidate], search: Search) -> list[Candidate]:
-    """The shapes to train, largest first: within the limits, evenly spread from the largest to the smallest, and all students.
+    """The shapes within the limits, the largest and slowest first.
 
-    Raises ModelError where no shape is within the limits.
+    Raises ModelError where there is none.
     """
     options = search.options
-    fitting = [
-        c for c in candidates
-        if c.bytes <= (options.max_bytes or math.inf) and c.latency_ms <= (options.max_latency or math.inf)
-    ]  # fmt: skip
+    fitting = [c for c in candidates if c.bytes <= (options.max_bytes or math.inf) and c.latency_ms <= (options.max_latency or math.inf)]
     if not fitting:
         least = min(candidates, key=lambda c: c.bytes)
         raise ModelError(
@@ -231,26 +227,53 @@ def promising(candidates: list[Candidate], search: Search) -> list[Candidate]:
             wanted=f"the smallest, {least.name}, has {least.bytes:,} bytes and takes {least.latency_ms:.3g} ms",
             fix="widen the limits, or pass --students new:<size>",
         )
-    students = [c for c in fitting if c.student]
-    pruned = sorted((c for c in fitting if not c.student), key=lambda c: -c.bytes * c.latency_ms)
-    places = numpy.linspace(0, len(pruned) - 1, min(options.candidates, len(pruned))).round().astype(int)
-    return [pruned[i] for i in sorted(set(places))] + students
+    return sorted(fitting, key=lambda c: -c.bytes * c.latency_ms)
 
 
-def train(candidates: list[Candidate], search: Search) -> None:
-    """Make each candidate as a user would by hand: prune or distill, then quantize."""
-    started = time.perf_counter()
-    for number, candidate in enumerate(candidates):
+def train(shapes: list[Candidate], floor: float, search: Search) -> None:
+    """Train where the floor is likely to lie: what needs no training and the students first, then the pruned shapes by halving.
+
+    shapes    largest first: of those that are left the middle one is trained; where its tune rows say that it is likelier than not to be
+              proven the search goes on among the smaller, otherwise among the larger
+    """
+    from penjing.maths.proof import chance
+
+    started, trained = time.perf_counter(), 0
+    num_proof = len(search.data.role("proof"))
+
+    def begin_another(candidate: Candidate) -> bool:
+        """Train it unless that would go beyond the budget, judged by what the others took."""
+        nonlocal trained
         spent = time.perf_counter() - started
-        if search.options.budget and number and spent * (number + 1) / number > search.options.budget:
-            say(f"{len(candidates) - number} shapes are left untrained: the budget is spent", search.runtime.quiet)
-            break
-        say(f"{number + 1} of {len(candidates)}, {candidate.name}: {candidate.bytes:,} bytes", search.runtime.quiet)
-        _train(candidate, search)
+        if search.options.budget and trained and spent * (trained + 1) / trained > search.options.budget:
+            say("the budget is spent: other shapes are left untrained", search.runtime.quiet)
+            return False
+        say(f"{candidate.name}: {candidate.bytes:,} bytes", search.runtime.quiet)
+        _train(candidate, floor, search)
+        trained += 1
+        return True
+
+    for candidate in shapes:
+        if not candidate.steps and not begin_another(candidate):
+            return
+    pruned = [c for c in shapes if c.steps]
+    first, after = 0, len(pruned)
+    for _ in range(search.options.candidates):
+        middle = (first + after) // 2
+        if first >= after or not begin_another(pruned[middle]):
+            return
+        if chance(pruned[middle].verdict, num_proof) >= 0.5:
+            first = middle + 1
+        else:
+            after = middle
 
 
-def _train(candidate: Candidate, search: Search) -> None:
-    base, task, data, options, runtime, work, _ = search
+def _train(candidate: Candidate, floor: float, search: Search) -> None:
+    """Make a candidate as a user would by hand, prune or distill and then quantize, and judge it on the tune rows."""
+    from penjing.engine.appraise import predict
+    from penjing.engine.verdict import verdict
+
+    base, task, data, options, runtime, work, said = search
     model = base
     quiet = dataclasses.replace(runtime, quiet=True)
     learning = vars(options.training)
@@ -269,9 +292,12 @@ def _train(candidate: Candidate, search: Search) -> None:
         model, report = quantize.quantize(model, task, data, settings, out=work / candidate.name / "quantized", runtime=quiet)
         candidate.facts |= {key: report.facts[key] for key in ("quantized", "parity", "parameters")}
     candidate.model, candidate.bytes, candidate.latency_ms = model, model.bytes(), report.after["latency_ms"].value
+    tune = data.role("tune")
+    candidate.tuned, candidate.status = predict(model, task, tune, runtime), "not tested"
+    candidate.verdict = verdict(task, tune, said, candidate.tuned, floor, runtime.seed)
 
 
-def choose(candidates: list[Candidate], floor: float, search: Search) -> tuple[Candidate, list[dict[str, Any]]]:
+def choose(candidates: list[Candidate], search: Search) -> tuple[Candidate, list[dict[str, Any]]]:
     """Screen on the tune rows, prove on the proof rows in a fixed sequence; the smallest proven, else the most likely.
 
     Returns it with the sequence as it was walked.
@@ -280,14 +306,9 @@ def choose(candidates: list[Candidate], floor: float, search: Search) -> tuple[C
     from penjing.engine.verdict import floor_share, verdict
     from penjing.maths.proof import prove, screen
 
-    base, task, data, options, runtime, _, said = search
-    trained = [c for c in candidates if c.model]
-    tune, proof = data.role("tune"), data.role("proof")
-    for candidate in trained:
-        candidate.tuned = predict(candidate.model, task, tune, runtime)  # type: ignore[arg-type]
-        candidate.status = "not tested"
-    verdicts = [verdict(task, tune, said, c.tuned, floor, runtime.seed) for c in trained]
-    finalists = [trained[i] for i in screen(verdicts, [c.bytes for c in trained], len(proof))]
+    base, task, data, options, runtime, _, _ = search
+    trained, proof = [c for c in candidates if c.model], data.role("proof")
+    finalists = [trained[i] for i in screen([c.verdict for c in trained], [c.bytes for c in trained], len(proof))]
     said_proof = predict(base, task, proof, runtime)
     proof_floor = floor_share(options.floor, task.score(said_proof, list(proof))[task.primary])
 
