@@ -25,6 +25,7 @@ from penjing.core.runtime import Runtime, environment, versions
 from penjing.stages._checks import require_models, task_type
 
 MAKERS = ("finetune", "distill", "prune", "quantize", "shrink")
+READERS = ("evaluate", "compare")
 NEW = "new:"
 _AS_SAID = {"source": "code of penjing", "model": "weights of MODEL", "data": "rows of DATA"}
 
