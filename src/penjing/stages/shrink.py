@@ -27,7 +27,7 @@ from penjing.stages import distill, prune, quantize
 from penjing.stages._frame import stage_options
 
 LAYER_SHARES = (1.0, 2 / 3, 1 / 2, 1 / 3)
-WIDTH_SHARES = (1.0, 0.5, 0.25)
+WIDTH_SHARES = (1.0, 0.75, 0.5, 0.25)
 CHANNEL_SHARES = (0.5, 0.34, 0.25, 0.17, 0.125)
 
 
