@@ -2,17 +2,19 @@
 
 import gzip
 import json
+import os
 import zipfile
 
 import numpy
+import PIL.Image
 import pyarrow
 import pyarrow.parquet
 import pytest
-from PIL import Image
 
 from penjing.core.errors import DataError
 from penjing.core.examples import read
-from penjing.core.media import Media
+from penjing.core.image import Image
+from penjing.core.spelling import alike
 
 GOOD = "text,label\n" + "good,1\n" * 3
 
@@ -58,6 +60,7 @@ CSV = [
     ("French in Latin 1", GOOD.encode() + "très bon été,1\n".encode("latin1"), ["row 5, byte 34", "latin1", "iconv -f latin1"]),
     ("UTF-16", GOOD.encode("utf-16"), ["is not UTF-8", "utf-16", "iconv -f utf-16"]),
     ("UTF-16 without a byte order mark", GOOD.encode("utf-16-le"), ["row 1: a NUL byte"]),
+    ("values parted by semicolons", "text;label\na;1\n", ["row 1: the header is one column, 'text;label'", "parted by ';'", ".tsv"]),
     ("a header in Latin 1", "text,étiquette\na,1\n".encode("latin1"), ["row 1, byte 5"]),
     ("bad bytes below a value of two lines", GOOD.encode() + b'"a\nb",1\n\xff,1\n', ["row 6, byte 40"]),
 ]
@@ -102,6 +105,9 @@ JSONL = [
     ("mixed types of lists", '{"a": ["x"]}\n{"a": [1]}\n', ["line 2: a '[1]' cannot be stored"]),
     ("half a character", '{"a": "\\ud83d"}\n', ["line 1: a '\\ud83d' cannot be stored"]),
     ("a number beyond 64 bits", '{"a": 1}\n{"a": 99999999999999999999}\n', ["line 2: a '99999999999999999999' cannot be stored"]),
+    ("a name twice", '{"a": 1}\n{"a": 1, "b": {"c": 1, "c": 2}}\n', ["line 2: the name 'c' is there twice", "correct the line"]),
+    ("a NUL byte", b'{"a": "x\0"}\n', ["line 1: not JSON", "control character"]),
+    ("UTF-16", '{"a": "x"}\n'.encode("utf-16"), ["is not UTF-8", "iconv -f utf-16"]),
     ("wrong encoding", b'{"a": "x"}\n{"a": "\xb5"}\n', ["a.jsonl, line 2, byte 18", "iconv"]),
 ]
 
@@ -156,6 +162,19 @@ def test_values_that_are_no_numbers_are_named(tmp_path):
     path = file(tmp_path, "age,income\n3,1e3\n3.5,many\n")
     refused(path, "row 3: age '3.5' cannot be read as whole numbers", columns={"age": int})
     refused(path, "row 3: income 'many' cannot be read as numbers", columns={"income": float})
+    for value in ("nan", "inf", "1e39", "1e999", " "):
+        refused(file(tmp_path, f"age,x\n3.4e38,x\n{value},x\n"), "row 3: age", columns={"age": float})
+    for value in (float("nan"), float("-inf"), 1e300):
+        refused(
+            file(tmp_path, json.dumps({"age": 1.5}) + "\n" + json.dumps({"age": value}), "a.jsonl"), "line 2: age", columns={"age": float}
+        )
+
+
+def test_labels_that_are_neither_words_nor_whole_numbers_are_refused(tmp_path):
+    for value, words in {"[0.5]": "list<item: double>", '[["a"]]': "list<item: list", '[{"a": 1}]': "list<item: struct"}.items():
+        refused(file(tmp_path, f'{{"tags": {value}}}\n', "a.jsonl"), f"column 'tags' holds {words}", columns={"tags": set})
+    for value in ('[""]', '["a", " "]', '["a", null]'):
+        refused(file(tmp_path, f'{{"tags": []}}\n{{"tags": {value}}}\n', "a.jsonl"), "a.jsonl, line 2: tags", columns={"tags": set})
 
 
 def test_a_column_of_another_type_is_refused_whole(tmp_path):
@@ -165,13 +184,13 @@ def test_a_column_of_another_type_is_refused_whole(tmp_path):
 
 
 def test_a_path_to_no_image_is_found_before_work_begins(tmp_path):
-    Image.new("L", (2, 2)).save(tmp_path / "1.png")
+    PIL.Image.new("L", (2, 2)).save(tmp_path / "1.png")
     path = file(tmp_path, "image,label\n1.png,a\n2.png,a\n")
-    refused(path, "reviews.csv, row 3: image '2.png' names no file", columns={"image": Media})
+    refused(path, "reviews.csv, row 3: image '2.png' names no file", columns={"image": Image})
 
 
 def test_a_damaged_image_is_refused_with_its_place(tmp_path):
-    Image.effect_noise((64, 64), 50).save(tmp_path / "good.png")
+    PIL.Image.effect_noise((64, 64), 50).save(tmp_path / "good.png")
     content = (tmp_path / "good.png").read_bytes()
     table = pyarrow.table({"image": [content, content[: len(content) // 2], b"GIF89a", b"not an image"]})
     pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
@@ -181,10 +200,10 @@ def test_a_damaged_image_is_refused_with_its_place(tmp_path):
 
 
 def test_an_image_bomb_is_refused_with_its_place(tmp_path, monkeypatch):
-    Image.new("1", (100, 100)).save(tmp_path / "1.png")
+    PIL.Image.new("1", (100, 100)).save(tmp_path / "1.png")
     path = file(tmp_path, "image\n1.png\n")
     for limit in (9_000, 4_000):  # Pillow warns beyond the limit and raises beyond twice the limit
-        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+        monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", limit)
         with pytest.raises(DataError, match=r"reviews.csv, row 2: the image is too large(.|\n)*at most"):
             read(path)[0]["image"].image()
 
@@ -238,3 +257,118 @@ def test_what_is_no_file_of_rows_is_refused(tmp_path):
     refused(file(tmp_path, "x", "model.bin"), "model.bin: not a file of rows", ".parquet")
     refused("hf:org/name", "not fetched from the hub", "download")
     refused("sklearn:digit", "no data called 'sklearn:digit'", "sklearn:digits")
+
+
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.jsonl.gz"])
+def test_a_packed_table_that_grows_like_a_bomb_is_refused(tmp_path, monkeypatch, name):
+    monkeypatch.setattr("penjing.core.archives.ALWAYS_ALLOWED_BYTES", 1000)
+    row = b'{"text": "good"}\n' if "jsonl" in name else b"text\n"
+    refused(file(tmp_path, gzip.compress(row * 200_000), name), f"{name}: grows beyond ", "at most 100 times", "gunzip it yourself")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.csv")
+    refused(tmp_path / "a.csv", "a.csv: not a file of rows")
+
+
+PATHS_OUT = {
+    "a path above": ("../1.png", "leads out of the folder"),
+    "the file of passwords": ("../../../../../../../../etc/passwd", "leads out of the folder"),
+    "an absolute path": ("/etc/passwd", "leads out of the folder"),
+    "a link": ("link.png", "leads out of the folder"),
+    "a name too long": ("a" * 300 + ".png", "names no file"),
+}
+
+
+@pytest.mark.parametrize("path, words", PATHS_OUT.values(), ids=PATHS_OUT)
+def test_a_table_reads_no_file_outside_of_its_folder(tmp_path, path, words):
+    PIL.Image.new("L", (2, 2)).save(tmp_path / "1.png")
+    (tmp_path / "rows").mkdir()
+    PIL.Image.new("L", (2, 2)).save(tmp_path / "rows" / "in.png")
+    (tmp_path / "rows" / "link.png").symlink_to(tmp_path / "1.png")
+    (tmp_path / "rows" / "fine.png").symlink_to("in.png")
+    rows = ["in.png", "fine.png", str(tmp_path / "rows" / "in.png"), path]
+    refused(file(tmp_path / "rows", "image\n" + "".join(f"{row}\n" for row in rows)), "row 5: image ", words, columns={"image": Image})
+    cells = [{"bytes": None, "path": row} for row in rows]
+    pyarrow.parquet.write_table(pyarrow.table({"image": cells}), tmp_path / "rows" / "a.parquet")
+    refused(tmp_path / "rows" / "a.parquet", "row 4: image ", words, columns={"image": Image})
+
+
+LINKS = {
+    "to a file outside": ("a/link.png", "../../1.png", "leads out of the folder"),
+    "to a folder outside": ("c", "/etc", "leads out of the folder"),
+    "to nothing": ("a/link.png", "/nowhere/1.png", "leads to nothing"),
+    "to the folder itself": ("a/again", "..", "leads back to a folder above it"),
+    "to itself": ("a/link.png", "link.png", "leads to nothing, or in a circle"),
+}
+
+
+@pytest.mark.parametrize("link, to, words", LINKS.values(), ids=LINKS)
+def test_links_in_a_folder_are_followed_inside_of_it_alone(tmp_path, link, to, words):
+    PIL.Image.new("L", (2, 2)).save(tmp_path / "1.png")
+    for label in "ab":
+        (tmp_path / "rows" / label).mkdir(parents=True)
+        PIL.Image.new("L", (2, 2)).save(tmp_path / "rows" / label / "1.png")
+    (tmp_path / "rows" / "b" / "2.png").symlink_to("../a/1.png")
+    assert len(read(tmp_path / "rows")) == 3
+    (tmp_path / "rows" / link).symlink_to(to)
+    refused(tmp_path / "rows", f"rows/{link}: this link {words}", "cp -rL")
+
+
+def test_a_table_of_a_folder_may_be_no_link_out_of_it_but_what_the_user_names_may(tmp_path):
+    file(tmp_path, GOOD, "real.csv")
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "train.csv").symlink_to(tmp_path / "real.csv")
+    refused(tmp_path / "rows", "train.csv: this link leads out of the folder")
+    assert len(read(tmp_path / "rows" / "train.csv")) == 3
+
+
+def test_byte_order_marks_and_line_ends_of_other_systems_change_nothing(tmp_path):
+    plain = list(read(file(tmp_path, GOOD)))
+    for content in (b"\xef\xbb\xbf" + GOOD.encode(), GOOD.replace("\n", "\r\n"), GOOD.replace("\n", "\r")):
+        assert list(read(file(tmp_path, content, "b.csv"))) == plain
+    lines = "".join(json.dumps(row) + "\r\n" for row in plain)
+    assert list(read(file(tmp_path, b"\xef\xbb\xbf" + lines.encode(), "b.jsonl"))) == plain
+
+
+SKIPPED = {
+    "a.csv": ("\ntext,label\nA,1\na,b,c\nB,1\nx\n,1\nC,1\n", ["row 4: 3 values", "row 6: 1 values", "row 7: text is empty"]),
+    "a.jsonl": (
+        '{"text": "A", "label": "1"}\n[]\n{"text": "B", "label": "1"}\n{"text": 1, "text": 2}\n{"text": null, "label": "1"}\n'
+        '{"text": "C", "label": "1", "more": 1}\n',
+        ["line 2: '[]' is not an object", "line 4: the name 'text'", "line 5: text is empty"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SKIPPED)
+def test_rows_that_cannot_be_used_are_left_out_with_their_places_where_that_is_asked_for(tmp_path, name):
+    content, words = SKIPPED[name]
+    path, columns = file(tmp_path, content, name), {"text": str, "label": str}
+    with pytest.raises(DataError):
+        read(path).require(columns)
+    for _ in range(2):  # the second time from the cache
+        rows = read(path, skip_bad=True)
+        said = [*rows.unread, *rows.unusable(columns).values()]
+        assert len(said) == len(words) and all(word in line for word, line in zip(words, said)), said
+        kept = rows.without(rows.unusable(columns)).require(columns)
+        assert [row["text"] for row in kept] == ["A", "B", "C"]
+        assert kept.place(2) == (f"{name}, row 8" if name == "a.csv" else f"{name}, line 6")
+    assert kept.fingerprint != rows.fingerprint
+
+
+def test_media_that_cannot_be_decoded_are_found_all_at_once(tmp_path):
+    for label in "ab":
+        (tmp_path / label).mkdir()
+        PIL.Image.new("L", (2, 2)).save(tmp_path / label / "1.png")
+        file(tmp_path / label, b"no image", "2.png")
+    found = read(tmp_path).unusable({"image": Image, "label": str})
+    assert [*found] == [1, 3] and all("2.png: damaged image (no image" in said for said in found.values())
+
+
+def test_labels_that_look_alike_go_to_the_most_frequent_spelling_or_to_that_of_the_model():
+    counts = {"Good": 3, "good ": 9, "GO OD": 1, "bad": 2, "\uff22ad": 5, "stra\u00dfe": 1, "STRASSE": 1, "go  od": 4}
+    assert alike(counts) == {"Good": "good ", "GO OD": "go  od", "bad": "\uff22ad", "stra\u00dfe": "STRASSE"}
+    assert alike(counts, ["Good", "bad"])["good "] == "Good"
+    assert alike({"Good": 1, "good": 1}, ["Good", "good"]) == alike({"a": 1, "b": 2}) == {}

@@ -9,15 +9,15 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy
+import PIL.Image
 import pyarrow
 import pyarrow.parquet
 import pytest
-from PIL import Image
 from sklearn.datasets import load_digits
 
 from penjing.core.errors import DataError, OptionError
-from penjing.core.examples import Examples, read
-from penjing.core.media import Media
+from penjing.core.examples import Examples, read, spread
+from penjing.core.image import Image
 
 ROWS = [
     {"text": "a good film", "label": "1"},
@@ -37,7 +37,7 @@ def write_csv(path, rows=ROWS, **how):
 
 def jpeg(colour=(200, 30, 30), size=(8, 8), kind="png"):
     file = io.BytesIO()
-    Image.new("RGB", size, colour).save(file, kind)
+    PIL.Image.new("RGB", size, colour).save(file, kind)
     return file.getvalue()
 
 
@@ -127,9 +127,9 @@ def test_an_image_column_of_a_text_table_holds_paths_relative_to_it(tmp_path):
     write_csv(
         tmp_path / "a.csv", [{"photo": "pictures/1.png", "label": "red"}, {"photo": str(tmp_path / "pictures/1.png"), "label": "red"}]
     )
-    examples = read(tmp_path / "a.csv").rename({"photo": "image"}).require({"image": Media, "label": str})
+    examples = read(tmp_path / "a.csv").rename({"photo": "image"}).require({"image": Image, "label": str})
     assert [example["image"].image().size for example in examples] == [(8, 8), (8, 8)]
-    assert isinstance(read(tmp_path / "a.csv").require({"photo": Media})[0]["photo"], Media)
+    assert isinstance(read(tmp_path / "a.csv").require({"photo": Image})[0]["photo"], Image)
 
 
 def test_a_folder_of_split_files_is_read_in_the_order_train_validation_test(tmp_path):
@@ -137,7 +137,7 @@ def test_a_folder_of_split_files_is_read_in_the_order_train_validation_test(tmp_
         write_csv(tmp_path / f"{name}.csv", [{"text": name, "label": "1"}])
     examples = read(tmp_path)
     assert examples.column("text") == ["train", "dev", "test"]
-    assert [examples.split_of(i) for i in range(3)] == ["train", "validation", "test"]
+    assert [part.split for part in examples.parts] == ["train", "validation", "test"]
     assert examples.notes == (f"{tmp_path.name}/test_2017.csv is not read; ask for it by its name, 'test_2017'",)
     assert read(tmp_path, split="test_2017").column("text") == ["test_2017"]
     assert read(tmp_path, split="validation").column("text") == ["dev"]
@@ -146,7 +146,7 @@ def test_a_folder_of_split_files_is_read_in_the_order_train_validation_test(tmp_
 def test_a_folder_with_one_table_of_another_name_is_that_table(tmp_path):
     write_csv(tmp_path / "reviews.csv")
     examples = read(tmp_path)
-    assert len(examples) == len(ROWS) and examples.split_of(0) is None
+    assert len(examples) == len(ROWS) and examples.parts[0].split is None
 
 
 @pytest.mark.parametrize("splits", [("",), ("train/", "test/")])
@@ -160,7 +160,7 @@ def test_class_folders_of_images_give_their_names_as_labels(tmp_path, splits):
     assert examples.column("label") == ["cat", "dog"] * len(splits)
     assert examples.place(1) == f"{tmp_path.name}/{splits[0]}dog/1.JPEG"
     assert examples[1]["image"].image().size == (8, 8)
-    assert examples.split_of(0) == (splits[0].strip("/") or None)
+    assert examples.parts[0].split == (splits[0].strip("/") or None)
 
 
 @pytest.mark.parametrize("inside", ["", "train/"])
@@ -304,3 +304,33 @@ def test_many_may_convert_one_table_at_once(tmp_path, cache):
         found = list(pool.map(lambda _: read(path).column("text"), range(8)))
     assert all(column == found[0] for column in found) and found[0][-1] == "19999"
     assert len(list((cache / "tables").iterdir())) == 1
+
+
+def test_sizes_are_the_bytes_of_the_text_whatever_rows_are_shown(tmp_path):
+    texts = ["a", "naïve", "多少", "four words of text", ""]
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps({"text": text, "other": text, "n": 5}) + "\n" for text in texts))
+    true = [len(text.encode()) for text in texts]
+    assert read(path).sizes(["text", "n"]).tolist() == true
+    assert read(path).take([3, 0]).sizes(["text", "other"]).tolist() == [2 * true[3], 2 * true[0]]
+
+
+def test_values_of_a_column_are_counted_and_members_of_lists_one_by_one(tmp_path):
+    path = tmp_path / "a.jsonl"
+    rows = [{"label": "x", "tags": ["p", "q"]}, {"label": "y", "tags": []}, {"label": "x", "tags": ["q"]}, {"label": None, "tags": ["q"]}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = read(path).require({"tags": set})
+    assert found.counted("label") == [("x", 2), ("y", 1)]
+    assert found.counted("tags") == [(["p"], 1), (["q"], 3)]
+    assert found.take([1, 3]).counted("tags") == [(["q"], 1)]
+
+
+def test_a_view_of_few_columns_has_no_others(tmp_path):
+    view = read(write_csv(tmp_path / "a.csv")).only(["label"])
+    assert view.columns == ["label"]
+    assert [*view] == [{"label": row["label"]} for row in ROWS]
+
+
+@pytest.mark.parametrize("num_rows, most, chosen", [(10, 3, [0, 4, 9]), (3, 10, [0, 1, 2]), (0, 5, []), (5, 1, [0])])
+def test_rows_are_spread_from_the_first_to_the_last(num_rows, most, chosen):
+    assert spread(num_rows, most).tolist() == chosen

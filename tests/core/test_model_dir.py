@@ -1,6 +1,7 @@
 """A directory is opened only when it is what it says, and written whole or not at all."""
 
 import json
+import os
 
 import pytest
 
@@ -47,6 +48,87 @@ def test_size_counts_what_the_engine_opens_and_not_the_card(model):
     (model / "README.md").write_text("x" * 1000)
     (model / "report.json").write_text("{}")
     assert ModelDir.open(model).bytes() == size == sum(len((model / name).read_bytes()) for name in ("config.json", "model.safetensors"))
+
+
+def checkpoint(folder):
+    """What Trainer of transformers leaves in the folder of a checkpoint."""
+    folder.mkdir(parents=True)
+    fill(folder, b"weights")
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin", "trainer_state.json"):
+        (folder / name).write_text("{}")
+    return folder
+
+
+def test_the_state_of_a_trainer_is_not_part_of_the_model(tmp_path):
+    base = ModelDir.open(checkpoint(tmp_path / "run" / "checkpoint-500"))
+    assert base.bytes() == len(b"weights") + len("{}")
+    assert [path.name for path in base.weight_files()] == ["model.safetensors"]
+
+
+def test_a_checkpoint_without_a_tokenizer_takes_that_of_the_folder_above(tmp_path):
+    base = ModelDir.open(checkpoint(tmp_path / "run" / "checkpoint-500"))
+    assert not base.holds_processor and base.processor_path == base.path
+    (tmp_path / "run" / "tokenizer.json").write_text("{}")
+    assert base.holds_processor and base.processor_path == tmp_path / "run"
+    assert base.bytes() == len(b"weights") + 2 * len("{}")
+    (base.path / "tokenizer.json").write_text("{}")
+    assert base.processor_path == base.path
+    other = ModelDir.open(checkpoint(tmp_path / "run" / "model"))
+    assert not other.holds_processor  # no checkpoint: what lies above has nothing to do with it
+
+
+def test_a_folder_of_checkpoints_names_the_best_and_the_last(tmp_path):
+    run = tmp_path / "run"
+    for step in (500, 1000, 1500):
+        checkpoint(run / f"checkpoint-{step}")
+    with pytest.raises(ModelError, match="run holds checkpoints") as caught:
+        ModelDir.open(run)
+    assert caught.value.wanted == "one of them: checkpoint-500, checkpoint-1000, checkpoint-1500"
+    assert caught.value.fix == f"name {run / 'checkpoint-1500'}, the last"
+    (run / "checkpoint-1500" / "trainer_state.json").write_text('{"best_model_checkpoint": "elsewhere/run/checkpoint-500"}')
+    with pytest.raises(ModelError, match="run holds checkpoints") as caught:
+        ModelDir.open(run)
+    assert caught.value.fix == f"name {run / 'checkpoint-500'}, which did best by its trainer_state.json"
+
+
+@pytest.fixture
+def sharded(model):
+    """The same with its weights in two shards and an index."""
+    names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    (model / "model.safetensors").rename(model / names[0])
+    (model / names[1]).write_bytes(b"more")
+    (model / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": names[0], "b": names[1], "c": names[0]}}))
+    return model
+
+
+def test_shards_are_opened_counted_and_hashed_together(sharded):
+    base = ModelDir.open(sharded).record()
+    (sharded / "consolidated.safetensors").write_bytes(b"the same once more, which nothing opens")
+    assert ModelDir.open(sharded).sha256() == base.sha256()
+    sizes = [(sharded / name).stat().st_size for name in ("config.json", "model.safetensors.index.json")]
+    assert base.bytes() == sum(sizes) + len(b"weights") + len(b"more")
+    (sharded / "model-00002-of-00002.safetensors").write_bytes(b"less")
+    with pytest.raises(ModelError, match="the weights are not those"):
+        ModelDir.open(sharded)
+
+
+def test_a_missing_shard_is_named(sharded):
+    (sharded / "model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"model-00002-of-00002\.safetensors is missing, 1 of the 2 files") as caught:
+        ModelDir.open(sharded)
+    assert "model-00001-of-00002.safetensors" in caught.value.wanted and "copy" in caught.value.fix
+
+
+@pytest.mark.parametrize("index", ["[]", "{}", '{"weight_map": {"a": "../other/model.safetensors"}}', '{"weight_map": {"a": 1}}', "{"])
+def test_an_index_that_names_no_files_beside_it_is_refused(sharded, index):
+    (sharded / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(ModelError, match=r"model\.safetensors\.index\.json is damaged"):
+        ModelDir.open(sharded)
+
+
+def test_an_opened_model_is_taken_wherever_its_path_is(model):
+    base = ModelDir.open(model)
+    assert os.fspath(base) == str(base) == str(model) and ModelDir.open(base) is base
 
 
 def test_an_output_appears_at_one_stroke(tmp_path):

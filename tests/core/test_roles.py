@@ -13,7 +13,7 @@ from PIL import Image
 from penjing.core.content import content
 from penjing.core.errors import DataError, OptionError
 from penjing.core.examples import read
-from penjing.core.roles import ROLES, assign, merge_sketches, overlap
+from penjing.core.roles import ROLES, assign, cross_fit, merge_sketches, overlap
 
 TEXTS = [f"review number {i} of {i * i}" for i in range(6000)]
 
@@ -201,6 +201,12 @@ def test_a_sketch_of_few_rows_is_exact(tmp_path):
     assert found == (0.5, 20, True)
 
 
+def test_a_sketch_is_of_different_rows_however_often_each_is_there(tmp_path):
+    few, often = TEXTS[:300], [text for text in TEXTS[:300] for _ in range(20)]
+    sketches = [assign(examples(tmp_path / f"{len(texts)}.csv", texts), ["text"]).sketch for texts in (few, often)]
+    assert sketches[0] == sketches[1] and len(sketches[0]) == len(set(sketches[0])) > 150
+
+
 def test_merged_sketches_are_the_sketch_of_all_rows(tmp_path):
     one, two, both = (
         assign(folder(tmp_path / name, train=texts, dev=["x"], test=["y"]), ["text"]).sketch
@@ -215,3 +221,19 @@ def test_content_hashes_are_kept_between_calls(tmp_path, monkeypatch):
     first = content(rows, ["text"])
     monkeypatch.setattr("penjing.core.content.normalised", None)  # a second look would fail
     assert (content(rows, ["text"]) == first).all()
+
+
+def test_in_a_cross_fit_every_row_proves_once_and_is_learnt_from_or_tuned_on_otherwise(tmp_path):
+    whole, *rounds = cross_fit(examples(tmp_path / "rows.csv", TEXTS[:200]), ["text"], 5)
+    assert whole.counts["proof"] == 0 and whole.counts["train"] + whole.counts["tune"] == 200
+    proves = numpy.array([roles.role == ROLES.index("proof") for roles in rounds])
+    assert (proves.sum(0) == 1).all() and proves.sum(1).min() > 20
+    assert all(10 <= roles.counts["tune"] <= 40 for roles in (whole, *rounds))
+
+
+def test_in_a_cross_fit_the_rows_of_a_group_prove_together(tmp_path):
+    rows = examples(tmp_path / "rows.csv", TEXTS[:170], speaker=[str(i % 17) for i in range(170)])
+    speakers = numpy.array(rows.column("speaker"))
+    for roles in cross_fit(rows, ["text"], 3, by="speaker")[1:]:
+        proving = set(speakers[roles.role == ROLES.index("proof")])
+        assert proving and not proving & set(speakers[roles.role != ROLES.index("proof")])

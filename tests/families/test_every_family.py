@@ -6,28 +6,30 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForImageClassification, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForAudioClassification, AutoModelForImageClassification, AutoModelForSequenceClassification
 
 from penjing.core.find import find, names
 
 FACTS = {
     "image": {"labels": ["cat", "dog", "emu"], "image_size": (8, 12), "channels": 2},
+    "sound": {"labels": ["bell", "horn", "gong"], "image_size": (9, 16), "channels": 1},
     "text": {"labels": ["good", "bad", "so-so"], "vocab_size": 50, "pad_token_id": 3, "max_length": 16},
 }
-AUTO = {"image": AutoModelForImageClassification, "text": AutoModelForSequenceClassification}
+AUTO = {"image": AutoModelForImageClassification, "sound": AutoModelForAudioClassification, "text": AutoModelForSequenceClassification}
+INPUTS = {
+    "image": lambda: {"pixel_values": torch.randn(2, 2, 8, 12)},
+    "sound": lambda: {"input_values": torch.randn(2, 9, 16)},
+    "text": lambda: {"input_ids": torch.randint(4, 50, (2, 16)), "attention_mask": torch.ones(2, 16, dtype=torch.int64)},
+}
 FAMILIES = names("families")
+MEDIA = [(family, media) for family in FAMILIES for media in find("families", family).MEDIA]
 SIZES = [(family, size) for family in FAMILIES for size in find("families", family).SIZES]
 
 
-def fresh(family, size):
+def fresh(family, size, media=None):
     module = find("families", family)
-    return AUTO[module.MEDIA].from_config(module.config(size, FACTS[module.MEDIA]))
-
-
-def inputs(family):
-    if find("families", family).MEDIA == "image":
-        return {"pixel_values": torch.randn(2, 2, 8, 12)}
-    return {"input_ids": torch.randint(4, 50, (2, 16)), "attention_mask": torch.ones(2, 16, dtype=torch.int64)}
+    media = media or module.MEDIA[0]
+    return AUTO[media].from_config(module.config(size, FACTS[media]))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -56,19 +58,19 @@ def test_sizes_are_listed_from_small_to_large(family):
 @pytest.mark.parametrize(("family", "size"), SIZES)
 def test_a_config_carries_the_labels_and_survives_its_json(family, size, tmp_path):
     module = find("families", family)
-    config = module.config(size, FACTS[module.MEDIA])
-    assert [config.id2label[i] for i in range(3)] == FACTS[module.MEDIA]["labels"]
+    config = module.config(size, FACTS[module.MEDIA[0]])
+    assert [config.id2label[i] for i in range(3)] == FACTS[module.MEDIA[0]]["labels"]
     assert config.label2id == {label: i for i, label in config.id2label.items()}
     config.save_pretrained(tmp_path)
     assert AutoConfig.from_pretrained(tmp_path, trust_remote_code=False).to_diff_dict() == config.to_diff_dict()
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_the_smallest_size_answers_and_learns_in_every_parameter(family):
+@pytest.mark.parametrize(("family", "media"), MEDIA)
+def test_the_smallest_size_answers_and_learns_in_every_parameter(family, media):
     """Logits of the right shape, a finite loss, and a gradient for everything that is trained."""
     torch.manual_seed(0)
-    model = fresh(family, next(iter(find("families", family).SIZES))).train()
-    logits = model(**inputs(family)).logits
+    model = fresh(family, next(iter(find("families", family).SIZES)), media).train()
+    logits = model(**INPUTS[media]()).logits
     assert logits.shape == (2, 3)
     loss = torch.nn.functional.cross_entropy(logits, torch.tensor([0, 2]))
     loss.backward()
@@ -80,4 +82,4 @@ def test_the_smallest_size_answers_and_learns_in_every_parameter(family):
 def test_a_size_that_is_not_there_is_a_key_error(family):
     module = find("families", family)
     with pytest.raises(KeyError, match="new-york"):
-        module.config("new-york", FACTS[module.MEDIA])
+        module.config("new-york", FACTS[module.MEDIA[0]])

@@ -14,17 +14,20 @@ from penjing.families import cnn, resnet
 FACTS = {"labels": ["a", "b", "c"], "image_size": (9, 8), "channels": 1}
 IMAGES = torch.linspace(-1, 1, 3 * 9 * 8).view(3, 1, 9, 8)
 STRANGER = """
-import json, sys, torch
-from transformers import AutoModelForImageClassification as Auto
+import json, sys, torch, transformers
 found = {}
 for path in sys.argv[1:]:
+    with open(path + "/config.json") as file:
+        name = next(name for name in json.load(file)["auto_map"] if name.startswith("AutoModel"))
+    Auto = getattr(transformers, name)
     try:
         Auto.from_pretrained(path, trust_remote_code=False)
         refusal = ""
     except ValueError as error:
         refusal = str(error)
     model, info = Auto.from_pretrained(path, trust_remote_code=True, output_loading_info=True)
-    images = torch.linspace(-1, 1, 3 * 9 * 8).view(3, 1, 9, 8)
+    shape = (3, 9, 8) if "Audio" in name else (3, 1, 9, 8)
+    images = torch.linspace(-1, 1, 3 * 9 * 8).view(shape)
     found[path] = {"refusal": refusal, "logits": model.eval()(images).logits.tolist(), "labels": model.config.id2label,
                    "missing": sorted(info["missing_keys"]), "unexpected": sorted(info["unexpected_keys"]),
                    "interact": model.rows_interact}
@@ -37,8 +40,13 @@ def trained(family, model_class, size):
     """One pass in training mode, so that the batch norms hold statistics of their own."""
     torch.manual_seed(0)
     model = model_class(family.config(size, FACTS)).train()
-    model(IMAGES)
+    model(seen_by(model))
     return model.eval()
+
+
+def seen_by(model):
+    """The images, or the same numbers as log-mels."""
+    return IMAGES if model.main_input_name == "pixel_values" else IMAGES[:, 0]
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +55,8 @@ def saved(tmp_path_factory):
     models = {
         folder / "resnet": trained(resnet, resnet.ResNetForImageClassification, "resnet-tiny"),
         folder / "cnn": trained(cnn, cnn.CNNForImageClassification, "cnn-tiny"),
+        folder / "sound" / "resnet": trained(resnet, resnet.ResNetForAudioClassification, "resnet-tiny"),
+        folder / "sound" / "cnn": trained(cnn, cnn.CNNForAudioClassification, "cnn-tiny"),
     }
     for path, model in models.items():
         model.save_pretrained(path)
@@ -71,7 +81,7 @@ def test_a_stranger_who_trusts_the_directory_gets_equal_logits(saved, stranger):
         assert found["missing"] == found["unexpected"] == []
         assert list(found["labels"].values()) == FACTS["labels"]
         assert found["interact"] is True
-        assert (torch.tensor(found["logits"]) - model(IMAGES).logits).abs().max() == 0
+        assert (torch.tensor(found["logits"]) - model(seen_by(model)).logits).abs().max() == 0
 
 
 def test_a_stranger_without_trust_is_refused_rather_than_given_fresh_weights(saved, stranger):

@@ -4,23 +4,36 @@ Beside the table's own columns each row carries its place in the source under th
 """
 
 import hashlib
+import itertools
+import json
 import mmap
 import os
+import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow
 
 from penjing.core.errors import DataError, OptionError
+from penjing.core.progress import progress
 from penjing.core.runtime import cache_folder
 
 ROW = "\0row"
 """Hidden column, int64: the row's number in the source as a reader of that source counts; no file can name a column so."""
-READER_VERSION = 1  # raise it when a reader changes what it makes of a file
+READER_VERSION = 2  # raise it when a reader changes what it makes of a file
+_PLAIN = (".csv", ".tsv", ".jsonl")
 _RESIDENT_BYTES = 256 << 20
 _CELL_BYTES = 4 << 20  # Linux may map a 2 MiB page of its file cache at each of the two places that reading a cell touches
+
+
+class StartOver(Exception):
+    """What a reader raises when the rows so far were not what they seemed; `batches` gives them all, from the first."""
+
+    def __init__(self, batches: Iterator[pyarrow.RecordBatch]):
+        super().__init__()
+        self.batches = batches
 
 
 class Stored:
@@ -42,6 +55,18 @@ class Stored:
         table = pyarrow.ipc.open_file(pyarrow.py_buffer(memory)).read_all()
         return cls(table, table.schema.metadata[b"sha256"].decode(), memory)
 
+    def with_column(self, name: str, values: pyarrow.Array) -> "Stored":
+        """The same table with one column more, in place of one of that name."""
+        table = self.table.drop_columns([name]) if name in self.table.column_names else self.table
+        return Stored(table.append_column(name, values), self.sha256, self._memory)
+
+    def without(self, rows: Sequence[int]) -> "Stored":
+        """The same table but for these rows, in their order, which are cut out and not copied; its hash says so."""
+        ends = [-1, *rows, len(self.table)]
+        pieces = [self.table.slice(start + 1, end - start - 1) for start, end in itertools.pairwise(ends)]
+        sha256 = hashlib.sha256(f"{self.sha256} without {list(rows)}".encode()).hexdigest()
+        return Stored(pyarrow.concat_tables(pieces), sha256, self._memory)
+
     def touched(self, cells: int) -> None:
         """Count cells read at random; a large table hands pages back in time to stay below _RESIDENT_BYTES."""
         self._touched += cells
@@ -50,28 +75,41 @@ class Stored:
             self.release()
 
     def release(self) -> None:
-        """Hand mapped pages back to the system, which keeps them cached as long as it likes; the table stays readable."""
+        """Hand mapped pages back to the system, which keeps them cached as long as it likes; the table stays readable.
+
+        What Arrow has put by for its next computation goes back too.
+        """
+        pyarrow.default_memory_pool().release_unused()
         if self._memory is not None and sys.platform != "win32":  # Windows has no madvise
             self._memory.madvise(mmap.MADV_DONTNEED)
 
 
-def converted(source: Path, convert: Callable[[], Iterator[pyarrow.RecordBatch]]) -> Stored:
+def converted(source: Path, convert: Callable[[], Iterator[pyarrow.RecordBatch]], unread: dict[int, str] | None = None) -> Stored:
     """The Arrow form of `source`, made by `convert` unless an earlier call has.
 
+    unread    rows that `convert` leaves out -> why, which it writes here; None where it leaves out none
+
     The key is path, size and time of change; files appear whole or not at all, so that several processes may convert at once.
-    Raises OptionError where the cache cannot be written, and whatever `convert` raises.
+    Raises OptionError where the cache cannot be written or the disk has no room for it, and whatever `convert` raises.
     """
-    key = _key(source)
-    path = cache_file("tables", f"{key}.arrow")
-    if path.exists():
+    key = stat_key(source)
+    path = cache_file("tables", f"{key}.arrow" if unread is None else f"{key}-good.arrow")
+    beside = path.with_suffix(".json")
+    if path.exists() and (unread is None or beside.exists()):
         try:
-            return Stored.open(path)
+            stored = Stored.open(path)
+            if unread is not None:
+                unread.update(json.loads(beside.read_text("utf-8")))
+            return stored
         except (pyarrow.ArrowInvalid, ValueError):  # cut short by a crash of the machine: make it again
             pass
+    _require_room(source, path.parent)
     with source.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    write(path, lambda temporary: _write(temporary, convert(), sha256))
-    if _key(source) != key:
+    write(path, lambda temporary: _write(temporary, convert(), sha256, source))
+    if unread is not None:
+        write(beside, lambda temporary: _write_text(temporary, json.dumps(list(unread.items()))))
+    if stat_key(source) != key:
         path.unlink(missing_ok=True)
         raise DataError(f"{source}: the file changed while it was read", fix="run the command again when it is complete")
     return Stored.open(path)
@@ -110,15 +148,36 @@ def write(path: Path, fill: Callable[[Path], None]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _write(path: Path, batches: Iterator[pyarrow.RecordBatch], sha256: str) -> None:
-    first = next(batches)
-    with pyarrow.ipc.new_file(str(path), first.schema.with_metadata({"sha256": sha256})) as writer:
-        writer.write(first)
-        for batch in batches:
-            writer.write(batch)
+def _write(path: Path, batches: Iterator[pyarrow.RecordBatch], sha256: str, source: Path) -> None:
+    try:
+        first = next(batches)
+        schema = first.schema.with_metadata({"sha256": sha256})
+        with progress(f"rows of {source.name} read") as shown, pyarrow.ipc.new_file(str(path), schema) as writer:
+            for batch in itertools.chain([first], batches):
+                writer.write(batch)
+                shown.step(len(batch))
+    except StartOver as again:
+        _write(path, again.batches, sha256, source)
 
 
-def _key(source: Path) -> str:
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, "utf-8")
+
+
+def _require_room(source: Path, folder: Path) -> None:
+    """Raise OptionError where even a table that is half as large as its source, or as large as a packed one, would not fit."""
+    size, free = source.stat().st_size, shutil.disk_usage(folder).free
+    least = size // 2 if source.suffix in _PLAIN else size
+    if least > free:
+        raise OptionError(
+            f"{source.name} needs at least {least / 1e9:.1f} GB in the cache folder {folder}, and its disk has {free / 1e9:.1f} GB left",
+            wanted="room for the rows as they are mapped into memory",
+            fix="set the environment variable PENJING_CACHE to a folder on a larger disk, or delete what that folder no longer needs",
+        )
+
+
+def stat_key(source: Path) -> str:
+    """A name for what a file holds now: of its path, size and time of change."""
     now = source.stat()
     return hashlib.sha256(f"{READER_VERSION}\n{source.resolve()}\n{now.st_size}\n{now.st_mtime_ns}".encode()).hexdigest()[:40]
 

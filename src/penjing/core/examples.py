@@ -1,4 +1,4 @@
-"""Rows of data from tables, folders of images and scikit-learn's digits: opened without being loaded, and told apart by place.
+"""Rows of data from tables, folders of images or sounds and scikit-learn's digits: opened without being loaded, and told apart by place.
 
 A table is converted once to an Arrow file and mapped into memory (core/arrow_cache.py); columns and rows are then chosen by views
 that copy nothing. Whatever cannot be used is an error that names file, row and column.
@@ -7,7 +7,7 @@ that copy nothing. Whatever cannot be used is an error that names file, row and 
 import bisect
 import hashlib
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, overload
 
 import numpy
 import pyarrow
+import pyarrow.compute as compute
 
 from penjing.core import kinds, require
 from penjing.core.arrow_cache import ROW
@@ -24,23 +25,26 @@ from penjing.core.media import Media
 from penjing.core.readers import digits, folder, table
 from penjing.core.readers.part import Part
 
-IMAGE = "image"
-"""A column of this name holds images, be it text; then it is a path relative to the table."""
+
+def spread(num_rows: int, most: int) -> numpy.ndarray:
+    """(min(num_rows, most),) int64 row numbers, evenly spread, since files are often sorted by label."""
+    return numpy.arange(num_rows) if num_rows <= most else numpy.linspace(0, num_rows - 1, most).astype(int)
 
 
-def read(source: str | Path, split: str | None = None) -> "Examples":
+def read(source: str | Path, split: str | None = None, skip_bad: bool = False) -> "Examples":
     """Open data.
 
-    source    a .csv, .tsv, .jsonl or .parquet file (also .gz); a folder that holds one a split (train, validation, test), or images in a
-              folder a class (also train.zip ...); or "sklearn:digits"
+    source    a .csv, .tsv, .jsonl or .parquet file (also .gz); a folder that holds one a split (train, validation, test), or images or
+              sounds in a folder a class (also train.zip, train.tar.gz ...), or metadata.csv beside such files; or "sklearn:digits"
     split     one split of a folder, or another file in it by its name without suffix; None for all official splits
+    skip_bad  leave out rows that no reader can make sense of; `unread` says which
     Raises DataError for a path that is not there, a folder without rows, and whatever a reader cannot read, with its row.
     """
     text, path = str(source), Path(source)
     if text == digits.NAME and split is None:
         return Examples(text, (digits.part(),), licence=digits.LICENCE)
     if path.is_dir():
-        parts, notes = folder.parts(path, split)
+        parts, notes = folder.parts(path, split, skip_bad)
         name = path.resolve().name + (f" ({parts[0].split})" if split else "")
         every_note = (*notes, *(note for part in parts for note in part.notes))
         return Examples(name, tuple(parts), licence=folder.licence(path), notes=every_note)
@@ -48,9 +52,9 @@ def read(source: str | Path, split: str | None = None) -> "Examples":
         raise _no_such(text, path)
     if split is not None:
         raise DataError(f"{path.name} is one file, it has no split {split!r}", fix="leave the split out, or name the folder")
-    if not table.suffix(path):
+    if not table.suffix(path) or not path.is_file():
         raise DataError(f"{path.name}: not a file of rows", wanted=f"{', '.join(table.SUFFIXES)}, also .gz, or a folder")
-    part = table.part(path, path.name)
+    part = table.part(path, path.name, skip_bad=skip_bad)
     return Examples(path.name, (part,), notes=part.notes)
 
 
@@ -73,16 +77,17 @@ def _no_such(text: str, path: Path) -> DataError:
 
 
 class _Column(NamedTuple):
-    """A column of one part: its name in the view, in the table, and how a cell becomes a value; convert None for images."""
+    """A column of one part: its name in the view, its cells, how a cell becomes a value, or which media it stands for."""
 
     name: str
     data: pyarrow.ChunkedArray
-    convert: Any
+    convert: Callable[[Any], Any]
+    media: type[Media] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Examples(Sequence[Example]):
-    """Rows of one or several splits, as dicts; images are `Media`, decoded when asked.
+    """Rows of one or several splits, as dicts; images and sounds are `Media`, decoded when asked.
 
     name      the source as a report calls it
     parts     the files behind it, in the order of their rows
@@ -91,6 +96,8 @@ class Examples(Sequence[Example]):
     chosen    (rows,) which rows of the parts this view shows; None for all
     renamed   name of a column in this view -> its name in the files
     kinds     columns that `require` has checked -> the type of their values
+    shown     the columns that this view has; None for all
+    grouped   a column whose equal values make a group: the rows of a speaker, of a document; None where every row is on its own
     """
 
     name: str
@@ -100,6 +107,8 @@ class Examples(Sequence[Example]):
     chosen: numpy.ndarray | None = None
     renamed: Mapping[str, str] = field(default_factory=dict)
     kinds: Mapping[str, type] = field(default_factory=dict)
+    grouped: str | None = None
+    shown: frozenset[str] | None = None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -133,7 +142,8 @@ class Examples(Sequence[Example]):
             if value is None:
                 example[column.name] = None
             else:
-                example[column.name] = part.media(value, part.place(row)) if column.convert is None else column.convert(value)
+                found = column.media
+                example[column.name] = found(part.source(value), part.place(row)) if found else column.convert(value)
         return example
 
     def __iter__(self) -> Iterator[Example]:
@@ -151,10 +161,19 @@ class Examples(Sequence[Example]):
         return replace(self, chosen=rows if self.chosen is None else self.chosen[rows])
 
     def column(self, name: str) -> list[Any]:
-        """The values of one column, without reading the others; images stay as stored, bytes or paths."""
+        """The values of one column, without reading the others; images and sounds stay as stored, bytes or paths."""
         values = self.arrow(name).to_pylist()
-        convert = next((kinds.KINDS[kind].convert for kind in (self.kinds.get(name),) if kind in (int, float)), None)
+        convert = next((kinds.KINDS[kind].convert for kind in (self.kinds.get(name),) if kind in (int, float, set)), None)
         return [None if value is None else convert(value) for value in values] if convert else values
+
+    def groups(self) -> list[str] | None:
+        """The group of each row; None where every row is on its own."""
+        return self.column(self.grouped) if self.grouped else None
+
+    @property
+    def units(self) -> int:
+        """How many rows, or groups of rows, are drawn independently."""
+        return len(set(self.column(self.grouped))) if self.grouped else len(self)
 
     def arrow(self, name: str) -> pyarrow.ChunkedArray:
         """One column as it is mapped into memory; numbers as text where `require` asked for text.
@@ -174,9 +193,79 @@ class Examples(Sequence[Example]):
         whole = pyarrow.chunked_array(chunks)
         return whole if self.chosen is None else whole.take(pyarrow.array(self.chosen))
 
-    def is_image(self, name: str) -> bool:
+    def sizes(self, names: Iterable[str]) -> numpy.ndarray:
+        """(rows,) int64 bytes of the text in some columns of each row, without reading the text; nothing else is counted."""
+        whole = replace(self, chosen=None)
+        found = numpy.zeros(len(whole), numpy.int64)
+        for data in (whole.arrow(name) for name in names):
+            if kinds.is_text(data.type):
+                found += compute.fill_null(compute.binary_length(data), 0).to_numpy()
+        return found if self.chosen is None else found[self.chosen]
+
+    def counted(self, name: str) -> list[tuple[Any, int]]:
+        """The different values of a column and how often each is there; of a column of lists, a list for each different member."""
+        data, kind = self.arrow(name), self.kinds.get(name)
+        if kinds.is_list(data.type):
+            data = pyarrow.chunked_array([compute.list_flatten(chunk) for chunk in data.chunks], data.type.value_type)
+        found = ((pair["values"], pair["counts"]) for pair in data.value_counts().to_pylist() if pair["values"] is not None)
+        convert = kinds.KINDS[kind].convert if kind else _as_it_is
+        return [(convert([value] if kind is set else value), count) for value, count in found]
+
+    def only(self, names: Iterable[str]) -> "Examples":
+        """A view of these columns alone, whose rows are read without touching the others."""
+        return replace(self, shown=frozenset(names))
+
+    def with_column(self, name: str, values: Sequence[Any], kind: type) -> "Examples":
+        """All rows of the files with one column more, which is held in memory; a column of theirs that has this name is hidden."""
+        ends = [0, *self._ends.tolist()]
+        wider = [
+            replace(part, stored=part.stored.with_column(name, pyarrow.array(values[start:end])))
+            for part, start, end in zip(self.parts, ends, ends[1:])
+        ]
+        renamed = {new: stored for new, stored in self.renamed.items() if new != name}
+        return replace(self, parts=tuple(wider), chosen=None, renamed=renamed, kinds={**self.kinds, name: kind})
+
+    @property
+    def unread(self) -> list[str]:
+        """Rows that the readers left out: place and reason, a sentence each."""
+        return [said for part in self.parts for said in part.unread]
+
+    def unusable(self, columns: Mapping[str, type]) -> dict[int, str]:
+        """Rows that `require` would refuse -> place and reason; those of an image or a sound that cannot be decoded too.
+
+        Decodes every image and sound. Raises DataError for a column that is missing or of another type.
+        """
+        found: dict[int, str] = {}
+        for number, part in enumerate(self.parts):
+            there, start = {column.name: column.data for column in self._columns[number]}, int(self._ends[number]) - len(part.stored.table)
+            for name, kind in columns.items():
+                if name not in there:
+                    raise require.missing(part.name, name, list(there))
+                said = require.unusable(part, name, there[name], kind, self._rows_of(number))
+                for row, problem in said.items():
+                    found.setdefault(start + row, problem)
+        typed = replace(self, kinds={**self.kinds, **columns})
+        for name in filter(typed.is_media, columns):
+            for row, example in ((row, typed.only([name])[row]) for row in range(len(self)) if row not in found):
+                try:
+                    example[name].key()
+                except DataError as error:
+                    found[row] = error.problem
+        return dict(sorted(found.items()))
+
+    def without(self, rows: Collection[int]) -> "Examples":
+        """All rows of the files but these, as if the files did not hold them; nothing is copied."""
+        parts, start = [], 0
+        for part in self.parts:
+            end = start + len(part.stored.table)
+            gone = sorted(row - start for row in rows if start <= row < end)
+            parts.append(part.without(gone) if gone else part)
+            start = end
+        return replace(self, parts=tuple(part for part in parts if len(part.stored.table)))
+
+    def is_media(self, name: str) -> bool:
         """Whether the values of a column are `Media`."""
-        return any(column.name == name and column.convert is None for part in self._columns for column in part)
+        return any(column.name == name and column.media is not None for part in self._columns for column in part)
 
     def release(self) -> None:
         """After reading a column from end to end: hand its pages back to the system; all rows stay readable."""
@@ -187,10 +276,6 @@ class Examples(Sequence[Example]):
         """Where a reader finds row i: "reviews.csv, row 1043"; row 1 of a csv is its header."""
         number, row = self._locate(i)
         return self.parts[number].place(row)
-
-    def split_of(self, i: int) -> str | None:
-        """The split that row i comes from; None where the source has no splits."""
-        return self.parts[self._locate(i)[0]].split
 
     def part_of_rows(self) -> numpy.ndarray:
         """(rows,) int64 place in `parts` of every row."""
@@ -213,7 +298,7 @@ class Examples(Sequence[Example]):
         return replace(self, renamed=renamed, kinds=kinds, notes=self.notes + notes)
 
     def require(self, columns: Mapping[str, type], optional: Sequence[str] = ()) -> "Examples":
-        """The same rows, sure to hold these columns: str, int, float, list or Media, no value missing or empty.
+        """The same rows, sure to hold these columns: str, int, float, list, Image or Sound, no value missing or empty.
 
         Numbers become text where text is wanted, and text numbers where numbers are. All rows are looked at, once, batch by batch.
         optional    columns that may be missing or have gaps, such as labels when serving
@@ -240,12 +325,11 @@ class Examples(Sequence[Example]):
             if stored == ROW or (stored in self.renamed and stored not in new_names):
                 continue
             name, data = new_names.get(stored, stored), part.stored.table[stored]
+            if self.shown is not None and name not in self.shown:
+                continue
             kind = self.kinds.get(name)
-            paths = kinds.is_text(data.type) and (name == IMAGE or kind is Media)
-            if paths or kinds.is_media(data.type):
-                yield _Column(name, data, None)
-            else:
-                yield _Column(name, data, kinds.KINDS[kind].convert if kind else _as_it_is)
+            convert = kinds.KINDS[kind].convert if kind else _as_it_is
+            yield _Column(name, data, convert, kinds.media_in(name, data.type, kind))
 
     @cached_property
     def _ends(self) -> numpy.ndarray:

@@ -9,9 +9,13 @@ import pyarrow
 import pyarrow.compute as compute
 from pyarrow import types
 
+from penjing.core.image import Image
 from penjing.core.media import Media
+from penjing.core.sound import Sound
 
+MEDIA: tuple[type[Media], ...] = (Image, Sound)
 _WHOLE = r"^\s*[-+]?\d+\s*$"
+_LARGEST = float(numpy.finfo(numpy.float32).max)
 _NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
 
 
@@ -36,11 +40,27 @@ def is_text(kind: pyarrow.DataType) -> bool:
     return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
 
 
-def is_media(kind: pyarrow.DataType) -> bool:
-    """Whether a column holds encoded images: bytes, or {"bytes", "path"} as the Hugging Face hub writes them."""
+def is_encoded(kind: pyarrow.DataType) -> bool:
+    """Whether a column holds encoded files: bytes, or {"bytes", "path"} as the Hugging Face hub writes them."""
     if types.is_struct(kind):
         return {field.name for field in kind} == {"bytes", "path"}
     return types.is_binary(kind) or types.is_large_binary(kind)
+
+
+def media_in(name: str, kind: pyarrow.DataType, asked: type | None = None) -> type[Media] | None:
+    """What a column holds to look at or to listen to: what was asked for, else by its name; bytes of any other name are images.
+
+    None for a column of other values.
+    """
+    named = asked if asked in MEDIA else next((media for media in MEDIA if media.column == name), None)
+    if is_text(kind):
+        return named
+    return (named or Image) if is_encoded(kind) else None
+
+
+def media_of_file(name: str) -> type[Media] | None:
+    """What a file is to look at or to listen to, by the end of its name; None for another."""
+    return next((media for media in MEDIA if name.lower().endswith(media.suffixes)), None)
 
 
 def words_of(value: Any) -> str:
@@ -48,8 +68,13 @@ def words_of(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _is_list(kind: pyarrow.DataType) -> bool:
+def is_list(kind: pyarrow.DataType) -> bool:
+    """Whether a column holds lists."""
     return types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+
+
+def _is_labels(kind: pyarrow.DataType) -> bool:
+    return is_list(kind) and (is_text(kind.value_type) or _is_whole(kind.value_type) or types.is_null(kind.value_type))
 
 
 def _is_whole(kind: pyarrow.DataType) -> bool:
@@ -64,27 +89,50 @@ def _none(array: pyarrow.Array) -> pyarrow.Array:
     return pyarrow.array(numpy.zeros(len(array), bool))
 
 
+def _holds_none(array: pyarrow.Array) -> pyarrow.Array:
+    """Lists with a hole or blank text in them."""
+    holes, members = numpy.zeros(len(array), bool), compute.list_flatten(array)
+    missing = compute.or_(members.is_null(), compute.fill_null(_blank(members), False))
+    holes[compute.list_parent_indices(array).filter(missing).to_numpy()] = True
+    return pyarrow.array(holes)
+
+
 def _unlike(pattern: str) -> Callable[[pyarrow.Array], pyarrow.Array]:
     def bad(array: pyarrow.Array) -> pyarrow.Array:
-        if is_text(array.type):
-            return compute.invert(compute.match_substring_regex(array, pattern))
-        return compute.is_nan(array) if types.is_floating(array.type) else _none(array)
+        return compute.invert(compute.match_substring_regex(array, pattern)) if is_text(array.type) else _none(array)
 
     return bad
+
+
+def _no_number(array: pyarrow.Array) -> pyarrow.Array:
+    """What is no number, and what float32, in which models reckon, has none for: NaN, infinity, 1e39."""
+    if not is_text(array.type) and not types.is_floating(array.type):
+        return _none(array)
+    values = array
+    if is_text(array.type):
+        numbers = compute.match_substring_regex(array, _NUMBER)
+        values = compute.utf8_trim_whitespace(compute.if_else(numbers, array, None)).cast(pyarrow.float64())
+    return compute.invert(compute.fill_null(compute.less_equal(compute.abs(values), _LARGEST), False))
 
 
 def _empty_bytes(array: pyarrow.Array) -> pyarrow.Array:
     if types.is_struct(array.type):
         content, path = compute.struct_field(array, "bytes"), compute.struct_field(array, "path")
-        no_content = compute.or_(content.is_null(), compute.fill_null(compute.equal(compute.binary_length(content), 0), True))
+        no_content = compute.fill_null(compute.equal(compute.binary_length(content.cast(pyarrow.large_binary())), 0), True)
         return compute.and_(no_content, path.is_null())
     return _blank(array) if is_text(array.type) else compute.equal(compute.binary_length(array), 0)
 
 
-KINDS = {
+KINDS: dict[type, Kind] = {
     str: Kind("text", lambda kind: is_text(kind) or _is_whole(kind), _blank, words_of),
     int: Kind("whole numbers", lambda kind: is_text(kind) or types.is_integer(kind), _unlike(_WHOLE), int),
-    float: Kind("numbers", lambda kind: is_text(kind) or types.is_integer(kind) or types.is_floating(kind), _unlike(_NUMBER), float),
-    list: Kind("lists", _is_list, lambda array: compute.equal(compute.list_value_length(array), 0), lambda value: value),
-    Media: Kind("images", lambda kind: is_text(kind) or is_media(kind), _empty_bytes, lambda value: value),
+    float: Kind("numbers", lambda kind: is_text(kind) or types.is_integer(kind) or types.is_floating(kind), _no_number, float),
+    list: Kind("lists", is_list, lambda array: compute.equal(compute.list_value_length(array), 0), lambda value: value),
+    set: Kind(
+        "lists of labels in words or whole numbers, which may be empty",
+        _is_labels,
+        _holds_none,
+        lambda value: [words_of(label) for label in value],
+    ),
+    **{media: Kind(f"{media.noun}s", lambda kind: is_text(kind) or is_encoded(kind), _empty_bytes, lambda value: value) for media in MEDIA},
 }

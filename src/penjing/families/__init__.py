@@ -2,13 +2,14 @@
 
 Every file here is a family and provides
 
-    MEDIA                       "image" or "text": which tasks it fits
+    MEDIA                       tuple of "image", "text", "sound": which tasks it fits
     SIZES                       {size as written after `new:`: what it sets in the config}, small to large; no two
                                 families share a size
     config(size, facts)         the config of a fresh model; KeyError for a size that SIZES lacks
 
 `facts` tells what the data are: `labels` (list of str) always; images add `image_size` (height, width) and `channels`;
-texts add `vocab_size`, `pad_token_id` and `max_length`. A family ignores facts it does not read.
+sounds the same of their log-mel, an image (frames, mel bins) of one channel; texts add `vocab_size`, `pad_token_id` and
+`max_length`. A family ignores facts it does not read.
 
 A family that transformers lacks has the `model_type` "penjing_<file name>" and provides as well
 

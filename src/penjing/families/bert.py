@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import BertConfig
 
-MEDIA = "text"
+MEDIA = ("text",)
 SIZES: dict[str, dict[str, Any]] = {
     "bert-tiny": {"num_hidden_layers": 2, "hidden_size": 128},
     "bert-mini": {"num_hidden_layers": 4, "hidden_size": 256},

@@ -1,5 +1,7 @@
 """Plain convolutional networks: 3x3 convolution, batch norm, ReLU, 2x2 max pool, repeated; then one linear layer.
 
+For images, and for sounds, whose log-mel (frames, mel bins) is an image of one channel.
+
 The layout of LeCun, Bottou, Bengio, Haffner 1998, "Gradient-based learning applied to document recognition", with the
 batch norm of Ioffe and Szegedy 2015. The pool rounds up, so that a map of one pixel stays one and any image size fits
 any number of layers.
@@ -13,11 +15,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForImageClassification, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForAudioClassification, AutoModelForImageClassification, PretrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import ImageClassifierOutput
 
-MEDIA = "image"
+MEDIA = ("image", "sound")
 SIZES: dict[str, dict[str, Any]] = {
     "cnn-tiny": {"widths": [8, 16, 32]},
     "cnn-mini": {"widths": [32, 64, 128]},
@@ -58,11 +60,10 @@ class Layer(nn.Module):
         return self.pool(torch.relu(self.norm(self.conv(maps))))
 
 
-class CNNForImageClassification(PreTrainedModel):
-    """Logits (N, L) of images (N, C, H, W)."""
+class CNN(PreTrainedModel):
+    """The network, whatever it looks at."""
 
     config_class = CNNConfig
-    main_input_name = "pixel_values"
     rows_interact = True
 
     def __init__(self, config: CNNConfig):
@@ -77,11 +78,29 @@ class CNNForImageClassification(PreTrainedModel):
         if isinstance(module, nn.Conv2d):  # the default N(0, 0.02) starves a convolutional network
             init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, pixel_values: torch.Tensor) -> ImageClassifierOutput:
-        maps = pixel_values
+    def look(self, maps: torch.Tensor) -> ImageClassifierOutput:
+        """Logits (N, L) of maps (N, C, H, W)."""
         for layer in self.layers:
             maps = layer(maps)
         return ImageClassifierOutput(logits=self.head(maps.flatten(1)))
+
+
+class CNNForImageClassification(CNN):
+    """Logits (N, L) of images (N, C, H, W)."""
+
+    main_input_name = "pixel_values"
+
+    def forward(self, pixel_values: torch.Tensor) -> ImageClassifierOutput:
+        return self.look(pixel_values)
+
+
+class CNNForAudioClassification(CNN):
+    """Logits (N, L) of log-mels (N, H frames, W mel bins)."""
+
+    main_input_name = "input_values"
+
+    def forward(self, input_values: torch.Tensor) -> ImageClassifierOutput:
+        return self.look(input_values[:, None])
 
 
 def config(size: str, facts: dict) -> CNNConfig:
@@ -99,11 +118,13 @@ def register() -> None:
     """Let the Auto classes build and save this family; may be called again."""
     AutoConfig.register(CNNConfig.model_type, CNNConfig, exist_ok=True)
     AutoModelForImageClassification.register(CNNConfig, CNNForImageClassification, exist_ok=True)
+    AutoModelForAudioClassification.register(CNNConfig, CNNForAudioClassification, exist_ok=True)
     CNNConfig.register_for_auto_class()
     CNNForImageClassification.register_for_auto_class("AutoModelForImageClassification")
+    CNNForAudioClassification.register_for_auto_class("AutoModelForAudioClassification")
 
 
-def channel_groups(model: CNNForImageClassification) -> list[dict]:
+def channel_groups(model: CNN) -> list[dict]:
     """One group for each convolution, as keywords of ChannelGroup; the head counts the last one's pixel by pixel."""
     last = len(model.config.widths) - 1
     readers = [f"layers.{number + 1}.conv.weight" for number in range(last)] + ["head.weight"]

@@ -2,7 +2,7 @@
 
 He, Zhang, Ren, Sun 2016, "Deep residual learning for image recognition", section 4.2. Departures: the shortcut into a
 smaller map is a 1x1 convolution (their option B), so that every channel has weights of its own; widths are free, for
-each stream and inside each block.
+each stream and inside each block. For sounds the log-mel (frames, mel bins) is an image of one channel.
 
 Letters   N images, C channels, H W height and width of an image, h w of a map, L labels
 """
@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForImageClassification, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForAudioClassification, AutoModelForImageClassification, PretrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import ImageClassifierOutput
 
-MEDIA = "image"
+MEDIA = ("image", "sound")
 SIZES: dict[str, dict[str, Any]] = {
     "resnet-tiny": {"widths": [8, 16, 32], "depths": [1, 1, 1]},
     "resnet-mini": {"widths": [36, 72, 144], "depths": [1, 1, 1]},
@@ -79,11 +79,10 @@ class Block(nn.Module):
         return torch.relu(self.second(torch.relu(self.first(maps))) + self.shortcut(maps))
 
 
-class ResNetForImageClassification(PreTrainedModel):
-    """Logits (N, L) of images (N, C, H, W)."""
+class ResNet(PreTrainedModel):
+    """The network, whatever it looks at."""
 
     config_class = ResNetConfig
-    main_input_name = "pixel_values"
     rows_interact = True
 
     def __init__(self, config: ResNetConfig):
@@ -102,11 +101,30 @@ class ResNetForImageClassification(PreTrainedModel):
         if isinstance(module, nn.Conv2d):  # the default N(0, 0.02) starves a convolutional network
             init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, pixel_values: torch.Tensor) -> ImageClassifierOutput:
-        maps = torch.relu(self.stem(pixel_values))
+    def look(self, images: torch.Tensor) -> ImageClassifierOutput:
+        """Logits (N, L) of images (N, C, H, W)."""
+        maps = torch.relu(self.stem(images))
         for block in self.blocks:
             maps = block(maps)
         return ImageClassifierOutput(logits=self.head(maps.mean((2, 3))))
+
+
+class ResNetForImageClassification(ResNet):
+    """Logits (N, L) of images (N, C, H, W)."""
+
+    main_input_name = "pixel_values"
+
+    def forward(self, pixel_values: torch.Tensor) -> ImageClassifierOutput:
+        return self.look(pixel_values)
+
+
+class ResNetForAudioClassification(ResNet):
+    """Logits (N, L) of log-mels (N, H frames, W mel bins)."""
+
+    main_input_name = "input_values"
+
+    def forward(self, input_values: torch.Tensor) -> ImageClassifierOutput:
+        return self.look(input_values[:, None])
 
 
 def config(size: str, facts: dict) -> ResNetConfig:
@@ -124,11 +142,13 @@ def register() -> None:
     """Let the Auto classes build and save this family; may be called again."""
     AutoConfig.register(ResNetConfig.model_type, ResNetConfig, exist_ok=True)
     AutoModelForImageClassification.register(ResNetConfig, ResNetForImageClassification, exist_ok=True)
+    AutoModelForAudioClassification.register(ResNetConfig, ResNetForAudioClassification, exist_ok=True)
     ResNetConfig.register_for_auto_class()
     ResNetForImageClassification.register_for_auto_class("AutoModelForImageClassification")
+    ResNetForAudioClassification.register_for_auto_class("AutoModelForAudioClassification")
 
 
-def channel_groups(model: ResNetForImageClassification) -> list[dict]:
+def channel_groups(model: ResNet) -> list[dict]:
     """A group for the residual stream of each stage and for the inside of each block, as keywords of ChannelGroup.
 
     A channel of a stream is written by every block of its stage and by what begins the stage, so these change together.

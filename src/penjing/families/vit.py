@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import ViTConfig
 
-MEDIA = "image"
+MEDIA = ("image",)
 SIZES: dict[str, dict[str, Any]] = {
     "vit-mini": {"num_hidden_layers": 6, "hidden_size": 96, "num_attention_heads": 3},
     "vit-tiny": {"num_hidden_layers": 12, "hidden_size": 192, "num_attention_heads": 3},

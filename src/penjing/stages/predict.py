@@ -1,4 +1,4 @@
-"""Ask a model: for rows of a file, for an image, for text from the command line or standard input."""
+"""Ask a model: for rows of a file, for an image or a sound, for text from the command line or standard input."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -9,8 +9,7 @@ from penjing.core.contracts import Example, Task
 from penjing.core.data import pairs
 from penjing.core.errors import DataError, ModelError, OptionError, TaskError
 from penjing.core.examples import read
-from penjing.core.media import SUFFIXES as IMAGE_SUFFIXES
-from penjing.core.media import Media
+from penjing.core.kinds import media_of_file
 from penjing.core.model_dir import ModelDir
 from penjing.core.progress import say
 from penjing.core.readers import digits, table
@@ -23,14 +22,15 @@ def predict(
 ) -> list[dict[str, Any]]:
     """The answer to each row of `inputs`: {"input", "value", "score"}.
 
-    inputs    an existing file holds rows (an image is one row), "-" is standard input, anything else is literal text
+    inputs    an existing file holds rows (an image or a sound is one row), "-" is standard input, anything else is literal text
     columns   names of columns where they differ: ["text=sentence"]
 
-    Raises OptionError for text where the model reads images, DataError for a row that cannot be read.
+    Raises OptionError for text where the model reads images or sounds, DataError for a row that cannot be read.
     """
     from penjing.engine import backends, batches, load, measure
 
-    base, runtime = base if isinstance(base, ModelDir) else ModelDir.open(base), runtime or Runtime()
+    runtime = runtime or Runtime()
+    base = ModelDir.open(base, runtime)
     load.require_device(runtime)
     task = _task(base)
     given = [inputs] if isinstance(inputs, str) else inputs
@@ -47,7 +47,7 @@ def _task(base: ModelDir) -> Task:
 
     if base.task is None:
         raise TaskError(
-            f"{base.path} does not say which task it is for", wanted="a model that was trained for one", fix="penjing finetune it first"
+            f"{base} does not say which task it is for", wanted="a model that was trained for one", fix="penjing finetune it first"
         )
     if base.labels is None:
         raise ModelError(f"{base.path} does not name its labels", wanted="id2label in config.json", fix="penjing finetune it first")
@@ -63,10 +63,14 @@ def _rows(given: str, task: Task, renamed: dict[str, str], runtime: Runtime) -> 
     elif given == digits.NAME or (there and (path.is_dir() or table.suffix(path))):
         examples = read(given).rename(renamed).require(task.input_columns())
         yield from ((examples.place(i), examples[i]) for i in range(len(examples)))
-    elif there and path.suffix.lower() in IMAGE_SUFFIXES:
-        if task.media != "image":
-            raise DataError(f"{given} is an image, and this model reads {task.media}", wanted=task.media, fix="pass what it was trained on")
-        yield given, {column: Media(path, given)}
+    elif there and (found := media_of_file(given)):
+        if task.media != found.noun:
+            raise DataError(
+                f"{given} is {found.article} {found.noun}, and this model reads {task.media}",
+                wanted=task.media,
+                fix="pass what it was trained on",
+            )
+        yield given, {column: found(path, given)}
     elif there:
         if error := explain_bytes(path, given, "line"):
             raise error

@@ -16,12 +16,15 @@ from penjing.core.errors import DataError
 from penjing.core.readers.source_file import explain_bytes, unpacked
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_OTHERS = "\t;|,"  # by which other programs part values
 _BLOCK_BYTES = 8 << 20  # also the longest row; reading holds about 300 MB at most, whatever the file
 _END = b"\n\n"  # put behind the file: it makes a blank row, unless a quote is still open there
 
 
-def batches(path: Path, name: str, delimiter: str) -> Iterator[pyarrow.RecordBatch]:
+def batches(path: Path, name: str, delimiter: str, unread: dict[int, str] | None = None) -> Iterator[pyarrow.RecordBatch]:
     """The rows with their numbers; rows without any value are left out.
+
+    unread    where given, rows with too many or too few values are left out and written here: row -> why
 
     Raises DataError with the row for uneven rows, open quotes, wrong encoding, NUL bytes, double column names, and no rows at all.
     """
@@ -31,13 +34,14 @@ def batches(path: Path, name: str, delimiter: str) -> Iterator[pyarrow.RecordBat
         columns, header_row, header_lines = _header(path, name, delimiter)
         next_row = header_row + 1
         with unpacked(path, name) as file:
-            for batch in _open(file, columns, header_lines, delimiter, uneven):
-                rows = numpy.arange(next_row, next_row := next_row + len(batch))
+            for batch in _open(file, columns, header_lines, delimiter, uneven, unread):
+                rows = _numbers(next_row, len(batch), list(unread or ()))
+                next_row = int(rows[-1]) + 1 if len(rows) else next_row
                 filled = functools.reduce(pyarrow.compute.or_, (pyarrow.compute.not_equal(column, "") for column in batch.columns))
                 closed = not filled[-1].as_py() if len(batch) else closed
                 numbered = pyarrow.RecordBatch.from_arrays([*batch.columns, pyarrow.array(rows)], [*columns, ROW])
                 num_rows += filled.true_count
-                yield numbered.filter(filled)
+                yield numbered if filled.true_count == len(batch) else numbered.filter(filled)
     except UnicodeDecodeError as error:
         raise explain_bytes(path, name) or DataError(f"{name}: {error}") from None
     except pyarrow.ArrowInvalid as error:
@@ -59,6 +63,8 @@ def _header(path: Path, name: str, delimiter: str) -> tuple[list[str], int, int]
         except csv.Error:  # the one error of this lenient reader: a value of more than 128 KiB
             raise _open_quote(name, 1) from None
         columns = [cell.strip() for cell in cells]
+        if len(columns) == 1 and (other := next((mark for mark in _OTHERS if mark != delimiter and mark in columns[0]), None)):
+            raise _other_delimiter(name, number, columns[0], other, delimiter)
         for column in columns:
             if columns.count(column) > 1:
                 places = " and ".join(str(i) for i, other in enumerate(columns, 1) if other == column)
@@ -66,8 +72,19 @@ def _header(path: Path, name: str, delimiter: str) -> tuple[list[str], int, int]
         return columns, number, rows.line_num
 
 
-def _open(file: io.BufferedIOBase, columns: list[str], skip: int, delimiter: str, uneven: list) -> pyarrow.csv.CSVStreamingReader:
+def _numbers(start: int, count: int, unread: list[int]) -> numpy.ndarray:
+    """(count,) the numbers from `start` on that are not left out."""
+    numbers = numpy.arange(start, start + count + len(unread))
+    return numbers[~numpy.isin(numbers, unread)][:count]
+
+
+def _open(
+    file: io.BufferedIOBase, columns: list[str], skip: int, delimiter: str, uneven: list, unread: dict[int, str] | None
+) -> pyarrow.csv.CSVStreamingReader:
     def refuse(row: pyarrow.csv.InvalidRow) -> str:
+        if unread is not None and not row.text.endswith(_END.decode()):
+            unread[row.number] = _uneven(row)
+            return "skip"
         uneven.append(row)
         return "error"
 
@@ -103,16 +120,28 @@ def _explain(error: Exception, uneven: list, path: Path, name: str, next_row: in
         row = uneven[0]
         if row.text.endswith(_END.decode()):
             return _open_quote(name, row.number)
-        lines = row.text.count("\n") + 1
-        across = f" and runs over {lines} lines" if lines > 1 else ""
         return DataError(
-            f"{name}, row {row.number}: {row.actual_columns} values{across}, the header names {row.expected_columns}",
+            f"{name}, row {row.number}: {_uneven(row)}",
             wanted=f"{row.expected_columns} values a row",
             fix='put values that hold the delimiter between quotes, and write "" for a quote inside them',
         )
     if "straddl" in str(error):  # Arrow: a row longer than a block
         return _open_quote(name, next_row)
     return explain_bytes(path, name) or DataError(f"{name}: {error}")
+
+
+def _other_delimiter(name: str, row: int, header: str, other: str, delimiter: str) -> DataError:
+    return DataError(
+        f"{name}, row {row}: the header is one column, {header[:60]!r}; its values look parted by {other!r}",
+        wanted=f"values parted by {delimiter!r}",
+        fix="save it with tabs as a .tsv, or with commas as a .csv",
+    )
+
+
+def _uneven(row: pyarrow.csv.InvalidRow) -> str:
+    lines = row.text.count("\n") + 1
+    across = f" and runs over {lines} lines" if lines > 1 else ""
+    return f"{row.actual_columns} values{across}, the header names {row.expected_columns}"
 
 
 def _open_quote(name: str, row: int) -> DataError:

@@ -5,11 +5,12 @@ import hashlib
 from pathlib import Path
 
 import numpy
+import PIL.Image
 import pyarrow
-from PIL import Image
 
 from penjing.core.arrow_cache import ROW, Stored
-from penjing.core.media import Media, png
+from penjing.core.image import png
+from penjing.core.media import in_cell
 from penjing.core.readers.part import Part
 
 NAME = "sklearn:digits"
@@ -23,12 +24,12 @@ def part() -> Part:
     digits = load_digits()
     pixels = numpy.round(digits.images * (255 / 16)).astype(numpy.uint8)
     columns = {
-        "image": pyarrow.array([png(Image.fromarray(image)) for image in pixels]),
+        "image": pyarrow.array([png(PIL.Image.fromarray(image)) for image in pixels]),
         "label": pyarrow.array(digits.target.astype(str).tolist()),
         ROW: pyarrow.array(numpy.arange(1, len(pixels) + 1)),
     }
     content = hashlib.sha256(pixels.tobytes() + bytes(digits.target.tolist()))
-    return Part(NAME, None, Stored(pyarrow.table(columns), content.hexdigest()), _place, functools.partial(Media.of, Path()))
+    return Part(NAME, None, Stored(pyarrow.table(columns), content.hexdigest()), _place, functools.partial(in_cell, Path()))
 
 
 def _place(row: int) -> str:

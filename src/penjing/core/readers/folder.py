@@ -1,44 +1,69 @@
-"""Which files of a folder are its rows: one table or class-folder tree a split, or the only one there is."""
+"""Which files of a folder are its rows: one table or tree of files a split, a metadata table, or the only one there is."""
 
+import functools
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from penjing.core import archives
 from penjing.core.errors import DataError, nearest
-from penjing.core.readers import images, table
-from penjing.core.readers.part import Part
+from penjing.core.readers import links, media_folder, metadata, table
+from penjing.core.readers.part import SPLITS, Part
 
-SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation", "test": "test"}
-"""Names of files and folders that are official splits."""
 _ORDER = ("train", "validation", "test")
 Found = tuple[list[Part], list[str]]
 """The parts and the notes of what was passed over."""
 
 
-def parts(folder: Path, wanted: str | None) -> Found:
-    """The parts of a folder: official splits, else one tree of class folders, else its only table.
+def parts(folder: Path, wanted: str | None, skip_bad: bool = False) -> Found:
+    """The parts of a folder: official splits, else what metadata.csv describes, else one tree of class folders, else its only table.
 
-    wanted    one split, or any other name of a file or folder in it; None for all official splits
+    wanted      one split, or any other name of a file or folder in it; None for all official splits
+    skip_bad    as `table.part` has it
     Raises DataError where there is nothing to read, more than one file for a split, or no split called `wanted`.
     """
-    name = folder.resolve().name
+    name, read = folder.resolve().name, functools.partial(table.part, skip_bad=skip_bad)
     children = sorted(child for child in folder.iterdir() if not child.name.startswith("."))
     tables = [child for child in children if table.suffix(child)]
-    trees = [child for child in children if child.is_dir() or child.suffix.lower() == ".zip"]
     if _official(tables):
-        return _splits(name, tables, wanted, table.part)
-    pictures = [tree for tree in trees if images.holds_images(tree)] if trees else []
-    if _official(pictures):
-        return _splits(name, pictures, wanted, images.part)
+        return _splits(name, tables, wanted, read)
+    if metadata.described(folder):
+        return _described(folder, name, wanted)
+    trees = [child for child in children if _is_tree(child)]
+    if _official(trees):
+        return _splits(name, trees, wanted, _tree)
     if wanted is not None and any(_stem(child) == wanted for child in tables):
-        return _splits(name, tables, wanted, table.part)
+        return _splits(name, tables, wanted, read)
     if wanted is not None:
-        raise _no_split(name, wanted, tables + pictures)
-    if any(picture.is_dir() for picture in pictures):
-        return [images.part(folder, name)], [f"{name}/{child.name} is not read: it lies beside class folders" for child in tables]
+        raise _no_split(name, wanted, [_stem(child) for child in tables + trees])
+    if any(tree.is_dir() for tree in trees):
+        return [media_folder.part(folder, name)], [f"{name}/{child.name} is not read: it lies beside class folders" for child in tables]
     if len(tables) == 1:
-        return [table.part(tables[0], f"{name}/{tables[0].name}")], []
-    raise _nothing(name, children, tables)
+        links.check(folder, tables[0])
+        return [read(tables[0], f"{name}/{tables[0].name}")], []
+    raise _nothing(folder, name, children, tables)
+
+
+def _is_tree(child: Path) -> bool:
+    """Whether it is a folder or an archive of images or sounds; one that a link leads to elsewhere only where it is a split."""
+    if not child.is_dir() and not archives.is_archive(child):
+        return False
+    if _stem(child) in SPLITS:
+        links.check(child.parent, child)
+    return not links.leave(child.parent, child) and media_folder.holds_media(child)
+
+
+def _described(folder: Path, name: str, wanted: str | None) -> Found:
+    there = metadata.by_split(metadata.part(folder, name))
+    found = [part for part in there if wanted is None or part.split == SPLITS.get(wanted)]
+    if not found:
+        raise _no_split(name, str(wanted), [part.split for part in there if part.split])
+    return found, []
+
+
+def _tree(path: Path, name: str, split: str) -> Part:
+    """A split that is a folder or an archive: described by a table in it, or by its class folders."""
+    return (metadata if path.is_dir() and metadata.described(path) else media_folder).part(path, name, split)
 
 
 def _splits(name: str, children: list[Path], wanted: str | None, read: Callable[[Path, str, str], Part]) -> Found:
@@ -55,9 +80,10 @@ def _splits(name: str, children: list[Path], wanted: str | None, read: Callable[
                 f"{name}: both {chosen[split].name} and {child.name} are the {split} split", fix="take one of them out of the folder"
             )
         else:
+            links.check(child.parent, child)
             chosen[split] = child
     if not chosen:
-        raise _no_split(name, str(wanted), children)
+        raise _no_split(name, str(wanted), [_stem(child) for child in children])
     notes = [f"{name}/{child.name} is not read; ask for it by its name, {_stem(child)!r}" for child in passed if not goal]
     order = sorted(chosen, key=lambda split: _ORDER.index(split) if split in _ORDER else len(_ORDER))
     return [read(chosen[split], f"{name}/{chosen[split].name}", split) for split in order], notes
@@ -71,21 +97,23 @@ def _official(children: Iterable[Path]) -> bool:
     return any(_stem(child) in SPLITS for child in children)
 
 
-def _no_split(name: str, wanted: str, children: list[Path]) -> DataError:
-    there = nearest(wanted, [_stem(child) for child in children])
-    return DataError(f"{name}: no split called {wanted!r}", wanted=there or None, fix=None if there else "leave the split out")
+def _no_split(name: str, wanted: str, there: list[str]) -> DataError:
+    close = nearest(wanted, there)
+    return DataError(f"{name}: no split called {wanted!r}", wanted=close or None, fix=None if close else "leave the split out")
 
 
-def _nothing(name: str, children: list[Path], tables: list[Path]) -> DataError:
+def _nothing(folder: Path, name: str, children: list[Path], tables: list[Path]) -> DataError:
     if tables:
         return DataError(
             f"{name}: {len(tables)} tables, none of them named as a split", wanted="train, validation and test, or one table",
             fix=f"name one of them: {nearest(tables[0].name, [child.name for child in tables])}",
         )  # fmt: skip
+    for child in children:
+        links.check(folder, child)
     there = ", ".join(child.name for child in children[:6]) or "nothing"
     return DataError(
         f"{name}: nothing to read in this folder; it holds {there}" + (" ..." if len(children) > 6 else ""),
-        wanted=f"tables ({', '.join(table.SUFFIXES)}, also .gz) or one folder of images a class",
+        wanted=f"tables ({', '.join(table.SUFFIXES)}, also .gz) or one folder of images or sounds a class",
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow
 
-from penjing.core.arrow_cache import ROW
+from penjing.core.arrow_cache import ROW, StartOver
 from penjing.core.errors import DataError
 from penjing.core.readers.source_file import BOM, explain_bytes, unpacked
 
@@ -19,34 +19,48 @@ Rows = dict[int, dict[str, Any]]
 """Parsed lines by their number, from 1."""
 
 
-def batches(path: Path, name: str) -> Iterator[pyarrow.RecordBatch]:
-    """The rows, in two passes: the first finds the type of every column, the second builds them.
+def batches(path: Path, name: str, unread: dict[int, str] | None = None) -> Iterator[pyarrow.RecordBatch]:
+    """The rows. The first of them tell the columns and their types; where a later one tells otherwise the file is read to its end for them.
 
-    Raises DataError with the line where it is not a JSON object, or holds a value of another type than the lines above.
+    unread    where given, lines that are no JSON object are left out and written here: line -> why
+    Raises DataError with the line where it is not a JSON object, or holds a value of another type than the lines above; StartOver.
     """
-    schema = pyarrow.schema([])
-    for rows in _parsed(path, name):
-        schema = _extended(schema, rows, name)
+    schema, pieces = pyarrow.schema([]), _parsed(path, name, unread)
+    for rows in pieces:
+        found = _extended(schema, rows, name)
+        if schema.names and found != schema:
+            for later in pieces:
+                found = _extended(found, later, name)
+            raise StartOver(_batch(again, found, name) for again in _parsed(path, name, unread))
+        schema = found
+        yield _batch(rows, schema, name)
     if not schema.names:
         raise DataError(f"{name}: no rows", wanted="one JSON object a line")
-    for rows in _parsed(path, name):
-        numbers = pyarrow.array(list(rows), pyarrow.int64())
-        try:
-            batch = pyarrow.RecordBatch.from_pylist(list(rows.values()), schema)
-        except (pyarrow.ArrowException, OverflowError, UnicodeEncodeError):  # mixed types within one batch, which infer_type lets through
-            raise _misfit(rows, pyarrow.schema([]), name) from None
-        yield pyarrow.RecordBatch.from_arrays([*batch.columns, numbers], [*schema.names, ROW])
 
 
-def _parsed(path: Path, name: str) -> Iterator[Rows]:
+def _batch(rows: Rows, schema: pyarrow.Schema, name: str) -> pyarrow.RecordBatch:
+    numbers = pyarrow.array(list(rows), pyarrow.int64())
+    try:
+        columns = [pyarrow.array([row.get(column.name) for row in rows.values()], column.type) for column in schema]
+    except (pyarrow.ArrowException, OverflowError, UnicodeEncodeError):  # mixed types within one batch, which infer_type lets through
+        raise _misfit(rows, pyarrow.schema([]), name) from None
+    return pyarrow.RecordBatch.from_arrays([*columns, numbers], [*schema.names, ROW])
+
+
+def _parsed(path: Path, name: str, unread: dict[int, str] | None) -> Iterator[Rows]:
     rows: Rows = {}
     num_bytes = 0
     with unpacked(path, name) as file:
         for number, line in enumerate(file, 1):
             content = line.removeprefix(BOM).strip() if number == 1 else line.strip()
             if content:
-                rows[number] = _object(content, path, name, number)
                 num_bytes += len(content)
+                try:
+                    rows[number] = _object(content, path, name, number)
+                except _NoObject as error:
+                    if unread is None:
+                        raise error.of(name, number) from None
+                    unread[number] = str(error)
             if len(rows) == _BATCH_ROWS or num_bytes > _BATCH_BYTES:
                 yield rows
                 rows, num_bytes = {}, 0
@@ -56,22 +70,33 @@ def _parsed(path: Path, name: str) -> Iterator[Rows]:
 
 def _object(content: bytes, path: Path, name: str, number: int) -> dict[str, Any]:
     try:
-        value = json.loads(content.decode())
+        value = json.loads(content.decode(), object_pairs_hook=_unique)
     except UnicodeDecodeError as error:
         raise explain_bytes(path, name, "line") or DataError(f"{name}, line {number}: {error}") from None
     except (json.JSONDecodeError, RecursionError) as error:
-        raise _no_object(name, number, f"not JSON ({error})") from None
+        raise _NoObject(f"not JSON ({error})") from None
     if not isinstance(value, dict) or not value:
-        raise _no_object(name, number, f"{content[:40].decode(errors='replace')!r} is not an object with values")
+        raise _NoObject(f"{content[:40].decode(errors='replace')!r} is not an object with values")
     return value
 
 
-def _no_object(name: str, number: int, problem: str) -> DataError:
-    return DataError(
-        f"{name}, line {number}: {problem}",
-        wanted='one object a line, such as {"text": "good", "label": "positive"}',
-        fix="correct the line; a file that holds one long list becomes lines by: jq -c '.[]' list.json > lines.jsonl",
-    )
+class _NoObject(Exception):
+    """Why a line gives no row."""
+
+    def of(self, name: str, number: int) -> DataError:
+        return DataError(
+            f"{name}, line {number}: {self}",
+            wanted='one object a line, such as {"text": "good", "label": "positive"}',
+            fix="correct the line; a file that holds one long list becomes lines by: jq -c '.[]' list.json > lines.jsonl",
+        )
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _NoObject(f"the name {next(name for name in names if names.count(name) > 1)!r} is there twice in one object")
+    return found
 
 
 def _extended(schema: pyarrow.Schema, rows: Rows, name: str) -> pyarrow.Schema:

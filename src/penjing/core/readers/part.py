@@ -1,12 +1,18 @@
 """One source of rows: what every reader gives and Examples strings together."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy
+
 from penjing.core.arrow_cache import Stored
-from penjing.core.media import Media
+from penjing.core.media import Source
+
+SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation", "test": "test"}
+"""Names of files, of folders and in a column `split` that are official splits, in their order."""
 
 
 @dataclass(frozen=True)
@@ -17,15 +23,26 @@ class Part:
     split     "train", "validation", "test" or another name; None where the source knows no splits
     stored    its rows
     place     number of a row, from 0 -> where a reader finds it
-    media     a cell of the table and its place -> the image
-    folder    what paths in an image column are relative to; None where the reader itself found the images
+    source    a cell of a column of images or sounds -> where its bytes lie
+    folder    what paths in such a column are relative to; None where the reader itself found the files
     notes     what a reader of the report should know of it
+    unread    rows that its reader left out: place and reason, a sentence each
     """
 
     name: str
     split: str | None
     stored: Stored
     place: Callable[[int], str]
-    media: Callable[[Any, str], Media]
+    source: Callable[[Any], Source]
     folder: Path | None = None
     notes: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+
+    def without(self, rows: Sequence[int]) -> "Part":
+        """The same source but for these rows, in their order."""
+        kept = numpy.delete(numpy.arange(len(self.stored.table)), rows)
+        return replace(self, stored=self.stored.without(rows), place=functools.partial(_moved, self.place, kept))
+
+
+def _moved(place: Callable[[int], str], kept: numpy.ndarray, row: int) -> str:
+    return place(int(kept[row]))

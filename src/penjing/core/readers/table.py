@@ -1,10 +1,11 @@
 """A table file as rows: which reader its name asks for, and what its rows are called."""
 
 import functools
+from collections.abc import Collection
 from pathlib import Path
 
 from penjing.core.arrow_cache import ROW, Stored, converted
-from penjing.core.media import Media
+from penjing.core.media import in_cell
 from penjing.core.readers import delimited, json_lines, parquet
 from penjing.core.readers.part import Part
 
@@ -18,32 +19,37 @@ def suffix(path: Path) -> str | None:
 
 
 def stem(path: Path) -> str:
-    """The name without its format: "train" of train.csv.gz."""
+    """The name without its format: "train" of train.csv.gz and of train.tar.gz."""
     return Path(path.name.removesuffix(".gz")).stem
 
 
-def part(path: Path, name: str, split: str | None = None) -> Part:
+def part(path: Path, name: str, split: str | None = None, skip_bad: bool = False) -> Part:
     """The rows of a table.
+
+    skip_bad    leave out rows with too many or too few values and lines that are no JSON object, and say which
 
     Raises DataError for whatever its reader cannot read.
     """
     kind = suffix(path)
+    unread: dict[int, str] | None = {} if skip_bad else None
     if kind in delimited.DELIMITERS:
-        stored = converted(path, lambda: delimited.batches(path, name, delimited.DELIMITERS[kind]))
+        stored = converted(path, lambda: delimited.batches(path, name, delimited.DELIMITERS[kind], unread), unread)
     elif kind == ".jsonl":
-        stored = converted(path, lambda: json_lines.batches(path, name))
+        stored = converted(path, lambda: json_lines.batches(path, name, unread), unread)
     else:
         stored = converted(path, lambda: parquet.batches(path, name))
     unit = "line" if kind == ".jsonl" else "row"
-    place, media = functools.partial(_place, stored, name, unit), functools.partial(Media.of, path.parent)
-    return Part(name, split, stored, place, media, path.parent, _notes(stored, name, unit))
+    place, source = functools.partial(_place, stored, name, unit), functools.partial(in_cell, path.parent)
+    left_out = tuple(f"{name}, {unit} {number}: {problem}" for number, problem in (unread or {}).items())
+    return Part(name, split, stored, place, source, path.parent, _notes(stored, name, unit, unread or ()), left_out)
 
 
 def _place(stored: Stored, name: str, unit: str, row: int) -> str:
     return f"{name}, {unit} {stored.table[ROW][row].as_py()}"
 
 
-def _notes(stored: Stored, name: str, unit: str) -> tuple[str, ...]:
+def _notes(stored: Stored, name: str, unit: str, unread: Collection[int]) -> tuple[str, ...]:
     rows = stored.table[ROW]
-    blank = rows[-1].as_py() - rows[0].as_py() + 1 - len(rows)
+    first, last = rows[0].as_py(), rows[-1].as_py()
+    blank = last - first + 1 - len(rows) - sum(first < number < last for number in unread)
     return (f"{name}: {blank} blank {unit}s are no examples",) if blank else ()

@@ -1,0 +1,113 @@
+"""A sound that is decoded when asked for.
+
+Letters   T samples
+"""
+
+import builtins
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy
+import soundfile
+import soxr
+
+from penjing.core.errors import DataError
+from penjing.core.media import Media
+
+MOST_SECONDS = 3600
+MOST_VALUES = MOST_SECONDS * 48_000 * 2  # of all channels together: an hour of stereo as studios record it
+RATE_OF_VALUES = 16_000  # Hz, of sounds that are given as decoded values
+_BLOCK_FRAMES = 1 << 20
+_UNKNOWN_BYTES = 0x7FFFF000  # what programs write that do not know yet how long a WAV will be
+_WANTED = "a complete sound that libsndfile reads: WAV, FLAC, Ogg, MP3"
+
+
+@dataclass(frozen=True, eq=False)
+class Sound(Media):
+    """One sound, not decoded yet; decoded values are float32 (T,) in [-1, 1] at 16 kHz."""
+
+    article, noun, column = "a", "sound", "audio"
+    suffixes = (".wav", ".flac", ".ogg", ".mp3")
+
+    def samples(self, rate: int) -> numpy.ndarray:
+        """float32 (T,) at `rate` Hz: channels are averaged, another rate is converted.
+
+        Raises DataError for what is no sound, damaged, cut short, empty, or longer than an hour.
+        """
+        samples, found = self._decoded()
+        return samples if found == rate else soxr.resample(samples, found, rate)
+
+    def rate(self) -> int:
+        """Samples a second in the file."""
+        return self._heading()[0]
+
+    def seconds(self) -> float:
+        """How long it is, by the heading of its file."""
+        rate, frames = self._heading()
+        return frames / rate
+
+    def encode(self, values: numpy.ndarray) -> builtins.bytes:
+        file = io.BytesIO()
+        soundfile.write(file, values, RATE_OF_VALUES, format="WAV", subtype="FLOAT")
+        return file.getvalue()
+
+    def key(self) -> builtins.bytes:
+        samples, rate = self._decoded()
+        return f"{rate} {len(samples)} ".encode() + samples.tobytes()
+
+    def _heading(self) -> tuple[int, int]:
+        if isinstance(self.source, numpy.ndarray):
+            return RATE_OF_VALUES, len(self.source)
+        content = self.bytes()
+        with self._opened(content) as file:
+            return file.samplerate, file.frames
+
+    def _decoded(self) -> tuple[numpy.ndarray, int]:
+        if isinstance(self.source, numpy.ndarray):
+            return self.source.astype(numpy.float32), RATE_OF_VALUES
+        content = self.bytes()
+        with self._opened(content) as file:
+            self._check_length(file)
+            samples, rate = numpy.concatenate([block.mean(1) for block in _blocks(file)]), file.samplerate
+            missing = max(file.frames - len(samples), _missing_bytes(file.extra_info)) / rate
+        if not len(samples):
+            raise self.damaged(content, "no samples", _WANTED)
+        if missing > 0.1:  # the frames of an MP3 without an index are an estimate
+            raise self.damaged(content, "cut short", _WANTED)
+        if not numpy.isfinite(samples).all():
+            raise self.damaged(content, "it holds values that are no numbers", _WANTED)
+        return samples, rate
+
+    @contextmanager
+    def _opened(self, content: builtins.bytes) -> Iterator[soundfile.SoundFile]:
+        try:
+            with soundfile.SoundFile(io.BytesIO(content)) as file:
+                yield file
+        except soundfile.LibsndfileError as error:
+            raise self.damaged(content, error.error_string.strip(" ."), _WANTED) from None
+
+    def _check_length(self, file: soundfile.SoundFile) -> None:
+        """By the heading, before anything is decoded."""
+        if file.frames > MOST_SECONDS * file.samplerate or file.frames * file.channels > MOST_VALUES:
+            raise DataError(
+                f"{self.place}: the sound is too long ({file.frames / file.samplerate:,.0f} s, {file.channels} channels)",
+                wanted=f"at most {MOST_SECONDS:,} s",
+                fix="cut it into pieces first",
+            )
+
+
+def _blocks(file: soundfile.SoundFile) -> Iterator[numpy.ndarray]:
+    """(frames, channels) float32, the last of no frames; `SoundFile.blocks` fills up with noise where a file ends too early."""
+    block = numpy.zeros((1, 1))
+    while len(block):
+        yield (block := file.read(_BLOCK_FRAMES, dtype="float32", always_2d=True))
+
+
+def _missing_bytes(log: str) -> int:
+    """Bytes that a WAV announces and lacks, as libsndfile notes it when it opens one."""
+    said = re.search(r"^data : (\d+) \(should be (\d+)\)", log, re.MULTILINE)
+    announced, there = map(int, said.groups()) if said else (0, 0)
+    return max(0, announced - there) if announced < _UNKNOWN_BYTES else 0
