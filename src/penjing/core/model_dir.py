@@ -1,16 +1,19 @@
 """The one noun: a model directory, an ordinary Hugging Face directory plus `penjing.json` and a card.
 
 config.json, tokenizer or processor files    as transformers writes them
-model.safetensors (or shards)                weights for torch, or
-model.onnx                                   the artefact of another engine, in their place
+model.safetensors (or shards and an index)   weights for torch, or
+model.onnx, or openvino_model.xml and .bin    the artefact of another engine, in their place
 penjing.json                                 task, labels, engine, hash of the weights, roles of rows, lineage
 README.md, report.json, report.html          the card, for the hub, for programs and for people
+
+A checkpoint of transformers' Trainer is one too; what it keeps beside (optimizer.pt, trainer_state.json ...) is neither read nor counted.
 """
 
 import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,53 +21,75 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from penjing.core import hub
 from penjing.core.errors import ModelError, OptionError, PenjingError, nearest
 from penjing.core.readers.folder import licence
+from penjing.core.runtime import Runtime
 
 META = "penjing.json"
 REPORTS = (META, "README.md", "report.json", "report.html")
+INDEX = "model.safetensors.index.json"
+OPENVINO = ("openvino_model.bin", "openvino_model.xml")  # weights and graph; neither is of use without the other
+TRAINER_STATE = "trainer_state.json"
+_TEXTS = (".json", ".txt", ".model", ".tiktoken", ".jinja", ".py")  # config, tokenizer, code: what is opened beside the weights
+_PROCESSORS = (
+    "tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt", "preprocessor_config.json", "processor_config.json",
+)  # fmt: skip
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 SCHEMA = 1
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
 @dataclass(frozen=True)
 class ModelDir:
-    """A model on disk. `meta` is penjing.json, empty for a directory that penjing did not write."""
+    """A model on disk; wherever a path of one is taken, this is too.
+
+    meta     penjing.json, empty for a directory that penjing did not write
+    origin   the repository of the hub that it was fetched from, None for a directory of the user's own
+    """
 
     path: Path
     meta: dict[str, Any]
+    origin: hub.Origin | None = None
 
     @classmethod
-    def open(cls, source: str | Path) -> "ModelDir":
-        """Open a directory and check its weights against the recorded hash.
+    def open(cls, source: "str | Path | ModelDir", runtime: Runtime | None = None) -> "ModelDir":
+        """Open a directory, or a model of the hub (hf:org/name), and check its weights against the recorded hash.
 
-        Raises ModelError for a path that is no model directory, a pickle, missing or changed weights.
+        Raises ModelError for a path that is no model directory, a pickle, missing or changed weights, and what cannot be fetched.
         """
-        path = Path(source)
-        _require_directory(path)
+        if isinstance(source, ModelDir):
+            return source
+        if str(source).startswith(hub.PREFIX):
+            given = runtime or Runtime()
+            return cls._checked(*hub.fetch(str(source), given.quiet, given.trust_code))
+        _require_directory(Path(source))
+        return cls._checked(Path(source))
+
+    @classmethod
+    def _checked(cls, path: Path, origin: hub.Origin | None = None) -> "ModelDir":
         meta = _object(path / META) if (path / META).exists() else {}
+        base = cls(path, meta, origin)
         _object(path / "config.json")
         if meta.get("schema", SCHEMA) > SCHEMA:
-            later = f"{path}: written by a later penjing (schema {meta['schema']})"
+            later = f"{base}: written by a later penjing (schema {meta['schema']})"
             raise ModelError(later, wanted=f"schema {SCHEMA}", fix="pip install --upgrade penjing")
-        base = cls(path, meta)
+        _require_weights(base)
         recorded = meta.get("weights", {}).get("sha256")
-        if not base.weight_files():
-            pickles = sorted(p.name for p in path.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".ckpt", ".pkl"))
-            if pickles:
-                raise ModelError(
-                    f"{path}: {pickles[0]} is a pickle, which can run code when it is opened",
-                    wanted="model.safetensors",
-                    fix="convert it where you trust it: model.save_pretrained(folder) of transformers writes safetensors",
-                )
-            raise ModelError(f"{path} holds no weights", wanted="model.safetensors or model.onnx", fix="copy the directory again")
         if recorded and base.sha256() != recorded:
             raise ModelError(
-                f"{path}: the weights are not those that {META} records",
+                f"{base}: the weights are not those that {META} records",
                 wanted=f"sha256 {recorded[:12]}, found {base.sha256()[:12]}",
                 fix=f"copy the directory again, or delete {META} to use the changed weights as a new model",
             )
         return base
+
+    def __str__(self) -> str:
+        """As its user named it."""
+        return str(self.origin or self.path)
+
+    def __fspath__(self) -> str:
+        return str(self.path)
 
     @property
     def task(self) -> str | None:
@@ -77,17 +102,26 @@ class ModelDir:
         return json.loads((self.path / "config.json").read_text("utf-8"))
 
     @property
+    def head(self) -> str:
+        """The kind of answer it gives: "one-label", "many-labels" or "number", as transformers tells them apart."""
+        config = self.config
+        usual = "number" if len(config.get("id2label") or {}) == 1 else "one-label"
+        return _HEAD_OF.get(config.get("problem_type") or "", usual)
+
+    @property
     def labels(self) -> list[str] | None:
-        """The labels this model was trained on; None where its config only has placeholders."""
+        """The labels this model was trained on; None where its config only has placeholders, none where it gives numbers."""
         if "labels" in self.meta:
             return list(self.meta["labels"])
+        if self.head == "number":
+            return []
         named = self.config.get("id2label") or {}
         labels = [named[i] for i in sorted(named, key=int)]
         return None if all(label == f"LABEL_{i}" for i, label in enumerate(labels)) else labels
 
     @property
     def engine(self) -> str:
-        """What runs it: "torch" or "onnxruntime"."""
+        """What runs it: "torch", "onnxruntime" or "openvino"."""
         return self.meta.get("engine", "torch")
 
     @property
@@ -96,8 +130,24 @@ class ModelDir:
         return list(self.meta.get("lineage", []))
 
     def weight_files(self) -> list[Path]:
-        """The files that hold the weights, sorted."""
-        return sorted(p for p in self.path.iterdir() if p.suffix in (".safetensors", ".onnx"))
+        """The files that hold the weights, sorted; of shards and of pairs all that belong together, whether they are there or not."""
+        if (self.path / INDEX).exists() and not (self.path / "model.safetensors").exists():
+            return sorted(self.path / name for name in _shards(self.path / INDEX))
+        pair = [self.path / name for name in OPENVINO]
+        found = sorted(p for p in self.path.iterdir() if p.suffix in (".safetensors", ".onnx"))
+        return found or (pair if any(path.exists() for path in pair) else [])
+
+    @property
+    def processor_path(self) -> Path:
+        """Where its tokenizer or processor lies: here, or in the folder above a checkpoint that Trainer saved without one."""
+        above = self.path.absolute().parent
+        lacks = _CHECKPOINT.fullmatch(self.path.name) and not _processor_files(self.path)
+        return above if lacks and _processor_files(above) else self.path
+
+    @property
+    def holds_processor(self) -> bool:
+        """Whether there is a tokenizer or a processor; transformers would make an empty one and say nothing."""
+        return bool(_processor_files(self.processor_path))
 
     def sha256(self) -> str:
         """Hash of the weights: of every weight file's name and content."""
@@ -109,12 +159,18 @@ class ModelDir:
 
     def bytes(self) -> int:
         """Size of what the engine opens: weights, config, tokenizer, code; not the card and the reports."""
-        return sum(p.stat().st_size for p in self.path.rglob("*") if p.is_file() and p.name not in REPORTS and "__pycache__" not in p.parts)
+        texts = [p for p in self.path.iterdir() if p.suffix in _TEXTS and p.name not in (*REPORTS, TRAINER_STATE)]
+        above = _processor_files(self.processor_path) if self.processor_path != self.path else []
+        return sum(p.stat().st_size for p in (*self.weight_files(), *texts, *above))
+
+    def identity(self) -> dict[str, Any]:
+        """Where it is and exactly which one it is."""
+        facts = {"path": str(self), "sha256": self.sha256()}
+        return {**facts, "commit": self.origin.commit} if self.origin else facts
 
     def describe(self) -> dict[str, Any]:
-        """What a report says of a model: where it is and exactly which one it is."""
-        facts = {"path": str(self.path), "sha256": self.sha256(), "engine": self.engine, "bytes": self.bytes()}
-        return {**facts, "licence": licence(self.path)}
+        """What a report says of a model."""
+        return {**self.identity(), "engine": self.engine, "bytes": self.bytes(), "licence": licence(self.path)}
 
     def record(self, **facts: Any) -> "ModelDir":
         """Write facts into penjing.json, with the hash of the weights as they are; other entries stay."""
@@ -124,6 +180,46 @@ class ModelDir:
 
 
 _TASK_OF = {"SequenceClassification": "text-classification", "ImageClassification": "image-classification"}
+_HEAD_OF = {"multi_label_classification": "many-labels", "regression": "number"}
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+
+
+def _processor_files(folder: Path) -> list[Path]:
+    return [p for p in folder.iterdir() if p.name in _PROCESSORS or p.suffix == ".model"]
+
+
+def _shards(index: Path) -> set[str]:
+    """The files that an index of shards names.
+
+    Raises ModelError for an index that names anything but files beside it.
+    """
+    names = _object(index).get("weight_map")
+    if not isinstance(names, dict) or not names or any(not isinstance(n, str) or Path(n).name != n for n in names.values()):
+        problem = f"{index} is damaged: it does not say which tensor lies in which file"
+        raise ModelError(problem, wanted="the file as it was written", fix="copy the directory again")
+    return set(names.values())
+
+
+def _require_weights(base: ModelDir) -> None:
+    """Raise ModelError unless there are weights, all files of them, and no pickles in their place."""
+    files = base.weight_files()
+    if missing := [path.name for path in files if not path.exists()]:
+        raise ModelError(
+            f"{base}: {missing[0]} is missing, {len(missing)} of the {len(files)} files that hold the weights",
+            wanted=", ".join(path.name for path in files[:4]),
+            fix="copy the directory again",
+        )
+    if files:
+        return
+    pickles = sorted(p.name for p in base.path.iterdir() if p.suffix in _PICKLES)
+    if pickles:
+        shown = next((name for name in pickles if name.startswith("pytorch_model")), pickles[0])
+        raise ModelError(
+            f"{base}: {shown} is a pickle, which can run code when it is opened",
+            wanted="model.safetensors",
+            fix="convert it where you trust it: model.save_pretrained(folder) of transformers writes safetensors",
+        )
+    raise ModelError(f"{base} holds no weights", wanted="model.safetensors or model.onnx", fix="copy the directory again")
 
 
 def _object(path: Path) -> dict[str, Any]:
@@ -141,23 +237,36 @@ def _object(path: Path) -> dict[str, Any]:
 
 
 def _require_directory(path: Path) -> None:
-    if str(path).startswith("hf:"):
-        raise ModelError(
-            f"{path}: models are not fetched from the hub", wanted="a directory", fix="download its files and name their folder"
-        )
     if not path.exists():
         siblings = [p.name for p in path.parent.iterdir() if (p / "config.json").exists()] if path.parent.is_dir() else []
         raise ModelError(
             f"{path} does not exist",
             wanted=f"in {path.parent.resolve()}: {nearest(path.name, siblings)}" if siblings else "a model directory",
-            fix="correct the path, or make a model first: penjing finetune new:<size>",
+            fix="correct the path; a model of the hub is hf:org/name; or make one: penjing finetune new:<size>",
         )
     if not (path / "config.json").exists():
+        _refuse_trainer_output(path)
         raise ModelError(
             f"{path} is not a model directory: it has no config.json",
             wanted="a directory that save_pretrained of transformers or a stage of penjing wrote",
             fix="name that directory",
         )
+
+
+def _refuse_trainer_output(path: Path) -> None:
+    """Raise ModelError, naming its checkpoints, for a folder that Trainer wrote and that holds nothing else."""
+    numbers = {int(found[1]): p for p in path.glob("checkpoint-*/") if (found := _CHECKPOINT.fullmatch(p.name))}
+    if not numbers:
+        return
+    last = numbers[max(numbers)]
+    state = _object(last / TRAINER_STATE) if (last / TRAINER_STATE).exists() else {}
+    best = path / Path(state.get("best_model_checkpoint") or last).name
+    told = f"{best}, which did best by its {TRAINER_STATE}" if best != last and best.exists() else f"{last}, the last"
+    raise ModelError(
+        f"{path} holds checkpoints of a training and no model of its own",
+        wanted=f"one of them: {', '.join(numbers[n].name for n in sorted(numbers)[-5:])}",
+        fix=f"name {told}",
+    )
 
 
 @contextmanager

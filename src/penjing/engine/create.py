@@ -4,17 +4,24 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-from transformers import BertTokenizer
 
 from penjing.core import find
 from penjing.core.contracts import Example, Task
 from penjing.core.errors import ModelError, TaskError, nearest
+from penjing.core.examples import spread
 from penjing.core.runtime import Runtime
+from penjing.core.tokenizing import Tokenizing
+from penjing.engine import tokenizers
 from penjing.engine.load import Loaded, register_families
 
-VOCABULARY = 8000
-MAX_TOKENS = 256
 PREFIX = "new:"
+MOST_ROWS = 100_000  # that a tokenizer is learnt from
+USUAL: dict[str, tuple[str, dict[str, Any]]] = {  # media: a task, and facts of rows, for counting parameters before there are data
+    "text": ("text-classification", {"vocab_size": 8000, "pad_token_id": 0, "max_length": tokenizers.MAX_TOKENS}),
+    "image": ("image-classification", {"image_size": (28, 28), "channels": 1}),
+    "sound": ("audio-classification", {"image_size": (98, 64), "channels": 1}),
+}
+USUAL_SAID = "two labels, and texts of 8,000 pieces, grey images of 28 × 28 pixels or one second of sound"
 
 
 def sizes() -> dict[str, str]:
@@ -28,44 +35,58 @@ def check_size(size: str, task: Task) -> None:
     if size not in known:
         raise ModelError(f"no size called {size!r}", wanted=nearest(size, known), fix="penjing families lists them")
     media = find.find("families", known[size]).MEDIA
-    if media != task.media:
-        fitting = [s for s, name in known.items() if task.media == find.find("families", name).MEDIA]
+    if task.media not in media:
+        fitting = [s for s, name in known.items() if task.media in find.find("families", name).MEDIA]
         raise TaskError(
-            f"new:{size} reads {media}, the task {task.media}", wanted=nearest(size, fitting), fix="penjing families lists them"
+            f"new:{size} reads {' and '.join(media)}, the task {task.media}",
+            wanted=nearest(size, fitting),
+            fix="penjing families lists them",
         )
 
 
-def create(size: str, task: Task, rows: Sequence[Example], runtime: Runtime, processor: Any = None) -> Loaded:
+def num_parameters(size: str) -> int:
+    """How many numbers a model of a size learns on usual rows of what it reads first; nothing is allocated."""
+    family = find.find("families", sizes()[size])
+    task, facts = USUAL[family.MEDIA[0]]
+    register_families()
+    with torch.device("meta"):
+        model = find.find("tasks", task).TASK.auto_model.from_config(family.config(size, {**facts, "labels": ["a", "b"]}))
+    return model.num_parameters()
+
+
+def create(
+    size: str, task: Task, rows: Sequence[Example], runtime: Runtime, processor: Any = None, tokenizing: Tokenizing | None = None
+) -> Loaded:
     """An untrained model of a size, its weights drawn from the seed.
 
     rows        training rows: what the model must know of the data is learnt from them
     processor   that of a teacher, so that both see the same tokens or pixels; made anew where None
+    tokenizing  which tokenizer is made
     """
     check_size(size, task)
     register_families()
     family = find.find("families", sizes()[size])
-    facts = {**task.facts(rows), "labels": task.labels}
-    processor = processor or _PROCESSORS[task.media](task, rows, facts)
+    facts = {**task.facts(rows), "labels": task.outputs}
     if task.media == "text":
+        processor = processor or tokenizers.train(lambda: texts(task, rows, MOST_ROWS), tokenizing or Tokenizing())
         facts |= {"vocab_size": len(processor), "pad_token_id": processor.pad_token_id, "max_length": processor.model_max_length}
+    processor = processor or _PROCESSORS[task.media](facts)
+    if task.media == "sound":
+        facts["image_size"] = _log_mel_size(processor, size)
     torch.manual_seed(runtime.seed)
-    model = task.auto_model.from_config(family.config(size, facts)).to(runtime.device)
-    return Loaded(task, model.eval(), processor)
+    config = family.config(size, facts)
+    config.problem_type = task.problem_type
+    model = task.auto_model.from_config(config).to(runtime.device)
+    return Loaded(task, model.eval(), processor, fresh=True)
 
 
-def _tokenizer(task: Task, rows: Sequence[Example], facts: dict[str, Any]) -> Any:
-    """WordPiece learnt from the texts; Chinese characters stand alone, as in BERT."""
-    empty = BertTokenizer(vocab={t: i for i, t in enumerate(("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"))}, do_lower_case=True)
-    tokenizer = empty.train_new_from_iterator(_texts(task, rows), vocab_size=VOCABULARY, show_progress=False)
-    tokenizer.model_max_length = MAX_TOKENS
-    return tokenizer
+def texts(task: Task, rows: Sequence[Example], most: int | None = None) -> Iterable[str]:
+    """Every text that the task reads in the rows, or in so many of them."""
+    chosen = (rows[int(i)] for i in spread(len(rows), most or len(rows)))
+    return (row[name] for row in chosen for name, kind in task.input_columns().items() if kind is str)
 
 
-def _texts(task: Task, rows: Sequence[Example]) -> Iterable[str]:
-    return (row[name] for row in rows for name, kind in task.input_columns().items() if kind is str)
-
-
-def _image_processor(task: Task, rows: Sequence[Example], facts: dict[str, Any]) -> Any:
+def _image_processor(facts: dict[str, Any]) -> Any:
     from transformers import ViTImageProcessorPil
 
     height, width = facts["image_size"]
@@ -74,4 +95,29 @@ def _image_processor(task: Task, rows: Sequence[Example], facts: dict[str, Any])
     )
 
 
-_PROCESSORS = {"text": _tokenizer, "image": _image_processor}
+def _log_mel(facts: dict[str, Any]) -> Any:
+    from transformers import ASTFeatureExtractor
+
+    frames, bins = facts["image_size"]
+    return ASTFeatureExtractor(
+        sampling_rate=facts["sampling_rate"], num_mel_bins=bins, max_length=frames, mean=facts["mean"], std=facts["std"]
+    )
+
+
+def _log_mel_size(processor: Any, size: str) -> tuple[int, int]:
+    """Frames and mel bins of what a processor gives, be it that of a teacher.
+
+    Raises ModelError for a teacher that hears otherwise: raw samples, or the log-mel of Whisper.
+    """
+    from transformers import ASTFeatureExtractor
+
+    if not isinstance(processor, ASTFeatureExtractor):
+        raise ModelError(
+            f"new:{size} reads a log-mel, and its teacher hears by {type(processor).__name__}",
+            wanted="a teacher that hears by ASTFeatureExtractor",
+            fix="name a student that hears as its teacher does, or finetune new:<size> on the labels alone",
+        )
+    return processor.max_length, processor.num_mel_bins
+
+
+_PROCESSORS = {"image": _image_processor, "sound": _log_mel}

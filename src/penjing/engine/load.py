@@ -3,6 +3,7 @@
 import contextlib
 import filecmp
 import logging
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +25,16 @@ MOST_POSITIONS = 512  # tokens; what a tokenizer that states no limit is held to
 
 @dataclass
 class Loaded:
-    """A model in memory with all that goes with it; `base` is None until it has been saved."""
+    """A model in memory with all that goes with it; `base` is None until it has been saved.
+
+    fresh    whether its head is drawn from the random generator and has learnt nothing
+    """
 
     task: Task
     model: PreTrainedModel
     processor: Any
     base: ModelDir | None = None
+    fresh: bool = False
 
     @property
     def parameters(self) -> int:
@@ -43,7 +48,7 @@ def load(base: ModelDir, task: Task, runtime: Runtime) -> Loaded:
     Raises ModelError for an artefact of another engine, weights that miss part of the body, or code that is not penjing's own.
     """
     require_torch(base)
-    return Loaded(task, load_model(base, task, runtime), load_processor(base, task), base)
+    return Loaded(task, load_model(base, task, runtime), load_processor(base, task), base, base.labels != task.labels)
 
 
 def require_torch(base: ModelDir) -> None:
@@ -51,7 +56,7 @@ def require_torch(base: ModelDir) -> None:
     if base.engine != "torch":
         origin = base.lineage[-1].get("parent", {}).get("path") if base.lineage else None
         raise ModelError(
-            f"{base.path} is an artefact of {base.engine}, which cannot be trained or changed further",
+            f"{base} is an artefact of {base.engine}, which cannot be trained or changed further",
             wanted="a directory with model.safetensors",
             fix=f"use its parent, {origin}" if origin else "use the model it was made from",
         )
@@ -67,8 +72,10 @@ def require_device(runtime: Runtime) -> None:
 
 def load_model(base: ModelDir, task: Task, runtime: Runtime) -> PreTrainedModel:
     """The module alone; a head that the weights lack (an encoder that was only pretrained) is drawn from the seed."""
-    numbered = dict(enumerate(task.labels))
-    wanted = {"id2label": numbered, "label2id": {label: i for i, label in numbered.items()}} if numbered else {}
+    numbered = dict(enumerate(task.outputs))
+    wanted: dict[str, Any] = {"id2label": numbered, "label2id": {label: i for i, label in numbered.items()}} if numbered else {}
+    if task.problem_type:
+        wanted["problem_type"] = task.problem_type
     torch.manual_seed(runtime.seed)
     with quiet_transformers(), _model_errors(base):
         model, info = task.auto_model.from_pretrained(
@@ -83,17 +90,24 @@ def load_model(base: ModelDir, task: Task, runtime: Runtime) -> PreTrainedModel:
     lost = [name for name in info["missing_keys"] if not _of_head(model, name)]
     if lost:
         missing = f"{', '.join(sorted(lost)[:3])} ({len(lost)} tensors in all)"
-        raise ModelError(f"{base.path}: the weights lack {missing}", fix="copy the directory again")
+        raise ModelError(f"{base}: the weights lack {missing}", fix="copy the directory again")
     return model.to(runtime.device)
 
 
 def load_processor(base: ModelDir, task: Task) -> Any:
-    """Tokenizer or image processor; a tokenizer never gives more tokens than the model has positions."""
+    """Tokenizer, image processor or feature extractor; a tokenizer never gives more tokens than the model has positions.
+
+    Raises ModelError for a directory that was saved without it.
+    """
+    if not base.holds_processor:
+        part, file = ("tokenizer", "tokenizer.json") if task.media == "text" else (f"{task.media} processor", "preprocessor_config.json")
+        fix = f"copy the {part} files of the model it was trained from into {base.path}"
+        raise ModelError(f"{base} holds no {part}", wanted=f"{file} beside the weights", fix=fix)
     with quiet_transformers(), _model_errors(base):
-        processor = task.auto_processor.from_pretrained(base.path, trust_remote_code=False)  # without it transformers asks on stdin
+        processor = task.auto_processor.from_pretrained(base.processor_path, trust_remote_code=False)  # else transformers asks on stdin
     if task.media == "text":
         if len(processor) <= len(set(processor.all_special_tokens)):  # without its files transformers makes an empty one and says nothing
-            raise ModelError(f"{base.path}: its tokenizer has no vocabulary", wanted="tokenizer.json", fix="copy the directory again")
+            raise ModelError(f"{base}: its tokenizer has no vocabulary", wanted="tokenizer.json", fix="copy the directory again")
         positions = base.config.get("max_position_embeddings", MOST_POSITIONS)
         processor.model_max_length = min(processor.model_max_length, positions)
     return processor
@@ -106,8 +120,8 @@ def task_for(base: ModelDir, name: str | None, labels: list[str] | None = None) 
     """
     name = name or base.task
     if name is None:
-        raise TaskError(f"{base.path} does not say which task it is for", wanted=nearest("", find.names("tasks")), fix="pass --task")
-    return find.find("tasks", name).TASK(labels if labels is not None else base.labels or [])
+        raise TaskError(f"{base} does not say which task it is for", wanted=nearest("", find.names("tasks")), fix="pass --task")
+    return find.find("tasks", name).TASK(labels if labels is not None else base.labels or [], base.head).of(base.config)
 
 
 def save(loaded: Loaded, out: Path) -> ModelDir:
@@ -143,12 +157,12 @@ def _trust(base: ModelDir, runtime: Runtime) -> bool:
         return False
     register_families()
     for name in {str(entry).split(".")[0] for entry in classes.values()}:
-        own = Path(__file__).parents[1] / "families" / f"{name}.py"
-        if own.exists() and filecmp.cmp(own, base.path / f"{name}.py", shallow=False):
-            continue
+        own, there = Path(__file__).parents[1] / "families" / f"{name}.py", base.path / f"{name}.py"
+        if own.exists() and (filecmp.cmp(own, there, shallow=False) if there.exists() else base.origin):
+            continue  # from the hub code comes only with --trust-code, and what is registered here is used without it
         if not runtime.trust_code:
             raise ModelError(
-                f"{base.path}/{name}.py is code that is not penjing's own, and loading the model would run it",
+                f"{base}/{name}.py is code that is not penjing's own, and loading the model would run it",
                 wanted="code that you know",
                 fix="read it, then pass --trust-code",
             )
@@ -168,7 +182,7 @@ def _model_errors(base: ModelDir) -> Iterator[None]:
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         said = str(error).splitlines()[0]
         wanted = "a complete directory as save_pretrained of transformers writes it"
-        raise ModelError(f"{base.path}: transformers cannot load it: {said}", wanted=wanted, fix="copy the directory again") from error
+        raise ModelError(f"{base}: transformers cannot load it: {said}", wanted=wanted, fix="copy the directory again") from error
 
 
 @contextlib.contextmanager
@@ -179,7 +193,9 @@ def quiet_transformers() -> Iterator[None]:
     log.set_verbosity(logging.CRITICAL)
     log.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "At least one mel filter")  # of the Audio Spectrogram Transformer's own 128 at 16 kHz
+            yield
     finally:
         log.set_verbosity(level)
         if bars:

@@ -1,0 +1,57 @@
+"""What there is to choose from: the tasks, the families with their sizes, the methods of each stage."""
+
+from pathlib import Path
+from typing import Any
+
+from penjing.core import find
+
+
+def tasks() -> list[dict[str, Any]]:
+    """Name and first line of every task; nothing is imported."""
+    return _named("tasks")
+
+
+def methods() -> list[dict[str, Any]]:
+    """Stage, name and first line of every method; nothing is imported."""
+    stages = sorted(path.name for path in (Path(__file__).parent / "methods").iterdir() if (path / "__init__.py").exists())
+    return [{"stage": stage, **found} for stage in stages for found in _named(f"methods.{stage}")]
+
+
+def families() -> list[dict[str, Any]]:
+    """Name, first line, media and sizes of every family, each size with the number of its parameters."""
+    from penjing.engine import create
+
+    found = _named("families")
+    for each in found:
+        family = find.find("families", each["name"])
+        each["media"] = list(family.MEDIA)
+        each["sizes"] = [{"name": create.PREFIX + size, "parameters": create.num_parameters(size)} for size in family.SIZES]
+    return found
+
+
+def told(found: list[dict[str, Any]]) -> str:
+    """A list for a person, a line each."""
+    return "\n".join(f"{_called(each):<28} {each['about']}" for each in found)
+
+
+def told_families(found: list[dict[str, Any]]) -> str:
+    """The families, with their sizes in a second line, and for what the parameters were counted."""
+    from penjing.engine.create import USUAL_SAID
+    from penjing.engine.words import amount
+
+    lines = []
+    for each in found:
+        sizes = [f"{size['name']} {amount('parameters', size['parameters'])}" for size in each["sizes"]]
+        lines += [told([each]), f"  {', '.join(each['media']):<26} {'   '.join(sizes)}"]
+    return "\n".join([*lines, f"Parameters are for {USUAL_SAID}."])
+
+
+def _called(each: dict[str, Any]) -> str:
+    return f"{each['stage']} --method {each['name']}" if "stage" in each else each["name"]
+
+
+def _named(folder: str) -> list[dict[str, Any]]:
+    return [{"name": name, "about": find.summary(folder, name)} for name in find.names(folder)]
+
+
+LISTS = {"tasks": (tasks, told), "families": (families, told_families), "methods": (methods, told)}
