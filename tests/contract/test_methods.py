@@ -15,19 +15,19 @@ from penjing.engine.batches import Encoded
 from penjing.maths.losses import cross_entropy
 from penjing.methods.distill import Functions
 from penjing.stages import _frame
-from tests.contract.test_tasks import LABELS, SMALLEST, rows
+from tests.contract.test_tasks import KINDS_OF_ANSWER, SMALLEST, rows
 
 KINDS = ("finetune", "distill", "prune", "quantize")
 EVERY = [(kind, name) for kind in KINDS for name in names(f"methods.{kind}")]
 
 
-def loaded_for(task_name):
+def loaded_for(task_name, head=None):
     kind = find("tasks", task_name).TASK
-    examples = rows(kind, 12)
-    return create.create(SMALLEST[kind.media], kind(LABELS), examples, Runtime()), examples
+    examples = rows(kind(head=head), 12)
+    return create.create(SMALLEST[kind.media], kind(kind(head=head).learn_labels(examples), head), examples, Runtime()), examples
 
 
-TASKS = ("text-classification", "image-classification")
+TASKS = names("tasks")
 
 
 @pytest.mark.parametrize(("kind", "name"), EVERY)
@@ -42,6 +42,25 @@ def test_flags_of_a_method_never_collide_with_those_of_its_stage(kind, name):
     given = [flag.name for flag in _frame.stage_flags(kind, name)]
     assert len(given) == len(set(given)), sorted(n for n in given if given.count(n) > 1)
     assert all(flag.about for flag in flags(find(f"methods.{kind}", name).Options))
+
+
+@pytest.mark.parametrize("name", names("methods.finetune"))
+@pytest.mark.parametrize("task_name", TASKS)
+def test_what_finetune_trains_becomes_the_plain_architecture_and_only_what_learns_has_a_rate(name, task_name):
+    loaded, examples = loaded_for(task_name)
+    parts, method = anatomy(loaded.model), find("methods.finetune", name)
+    if not method.fits(parts):
+        pytest.skip(f"{name} does not fit {loaded.model.config.model_type}")
+    shapes = {key: value.shape for key, value in loaded.model.state_dict().items()}
+    learner = method.apply(loaded.model, parts, method.Options())
+    assert learner.rates and set(learner.rates) <= {key for key, _ in learner.model.named_parameters()}
+    assert all(learner.model.get_submodule(path) is not None for path in learner.active)
+    batch = Encoded(examples, loaded.task, loaded.processor).batch(range(len(examples)))
+    learner.model.eval()
+    apart = learner.model(**batch.inputs).logits
+    plain = learner.plain().eval()
+    assert type(plain) is type(loaded.model) and {key: value.shape for key, value in plain.state_dict().items()} == shapes
+    torch.testing.assert_close(plain(**batch.inputs).logits, apart)
 
 
 @pytest.mark.parametrize("name", names("methods.prune"))
@@ -80,16 +99,16 @@ def test_prune_does_not_claim_a_model_that_has_nothing_to_remove(name):
 
 
 @pytest.mark.parametrize("name", names("methods.distill"))
-@pytest.mark.parametrize("task_name", TASKS)
-def test_a_student_that_equals_its_teacher_has_nothing_left_to_learn_of_it(name, task_name):
-    loaded, examples = loaded_for(task_name)
+@pytest.mark.parametrize("answer", KINDS_OF_ANSWER, ids="-".join)
+def test_a_student_that_equals_its_teacher_has_nothing_left_to_learn_of_it(name, answer):
+    loaded, examples = loaded_for(*answer)
     method = find("methods.distill", name)
     batch = Encoded(examples, loaded.task, loaded.processor).batch(range(len(examples)))
     settings = method.Options(soft_share=1.0)
     loss = method.apply(loaded.model, Functions(loaded.task.loss, loaded.task.logits), settings)
     outputs = loaded.model(**batch.inputs)
     assert loss(outputs, batch).mean().item() == pytest.approx(0, abs=1e-5)
-    outputs.logits = outputs.logits.detach() + torch.tensor([1.0, 0, 0])
+    outputs.logits = outputs.logits.detach().index_add(1, torch.tensor([0]), torch.ones(len(examples), 1))
     assert loss(outputs, batch).mean().item() > 1e-3
 
 

@@ -6,11 +6,12 @@ Letters   N entries of a batch, B rows of a batch (B <= N: a long row may give s
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 if TYPE_CHECKING:
+    import numpy
     import torch
     from sklearn.base import BaseEstimator
 
@@ -45,7 +46,8 @@ class RowLoss(NamedTuple):
 
     def mean(self) -> "torch.Tensor":
         """() loss for each target."""
-        return self.total.sum() / self.count.sum().clamp(min=1)
+        count = self.count.sum()
+        return self.total.sum() / count.where(count > 0, 1)  # counts may be weights below 1
 
 
 class Prediction(NamedTuple):
@@ -59,6 +61,7 @@ class Task(ABC):
     """One way of asking a model: how rows become batches, what the loss is, how outputs become answers.
 
     labels    the answers this model knows, in the order of its outputs; empty where answers are open
+    head      one of `heads`
     """
 
     auto_model: ClassVar[Any]
@@ -67,17 +70,46 @@ class Task(ABC):
     """The Auto class of transformers that loads its tokenizer or processor."""
     media: ClassVar[str]
     """"text", "image" or "sound": which families fit."""
-    columns: ClassVar[dict[str, type]]
+    columns: dict[str, type]
     """Columns of the data and the type of their values; `target_columns` may be absent when serving."""
     target_columns: ClassVar[tuple[str, ...]] = ("label",)
-    primary: ClassVar[str]
+    primary: str
     """The metric that floors and comparisons speak of; higher is better."""
+    errors: tuple[str, ...] = ()
+    """Metrics in units of the target, where lower is better; all others are shares, where higher is."""
+    heads: ClassVar[tuple[str, ...]] = ()
+    """Kinds of answer that a row may have in this task, the usual one first; empty where there is but one."""
+    problem_type: str | None = None
+    """What config.json calls the kind of answer."""
     version: ClassVar[int] = 1
     """Raised whenever a score changes its meaning."""
     stages: ClassVar[tuple[str, ...]] = ("finetune", "distill", "prune", "quantize", "shrink", "evaluate", "compare", "predict")
 
-    def __init__(self, labels: Sequence[str] = ()):
+    def __init__(self, labels: Sequence[str] = (), head: str | None = None):
         self.labels = list(labels)
+
+    @property
+    def decision(self) -> dict[str, float]:
+        """What config.json says of how outputs become answers, beside the labels: a threshold; empty where nothing is open."""
+        return {}
+
+    def of(self, config: Mapping[str, Any]) -> "Task":
+        """This task with the decision that a model's config.json holds, or the usual one."""
+        return self
+
+    def ways(self) -> "Sequence[Task]":
+        """This task with every decision that is worth a try on tune rows; of these `decode` is asked about one and the same outputs."""
+        return [self]
+
+    @property
+    def outputs(self) -> list[str]:
+        """What the model's outputs are called in config.json."""
+        return self.labels
+
+    @classmethod
+    def guess_head(cls, label: type) -> str | None:
+        """The kind of answer that fits a target column which holds text (str) or lists (set); None where there is but one."""
+        return None
 
     @classmethod
     def input_columns(cls) -> dict[str, type]:
@@ -100,7 +132,7 @@ class Task(ABC):
     def logits(self, outputs: Any, batch: Batch) -> "tuple[torch.Tensor, torch.Tensor]":
         """(M, C) distributions and (M,) the row of each: what distillation, divergence and calibration compare.
 
-        Those of one row stand together, rows in the order of the batch.
+        Those of one row stand together, rows in the order of the batch. Where C is 1 they are numbers, compared by squared error.
         """
 
     @abstractmethod
@@ -109,7 +141,7 @@ class Task(ABC):
 
     @abstractmethod
     def score(self, predictions: Sequence[Prediction], examples: Sequence[Example]) -> dict[str, float]:
-        """Metrics over aligned lists, in [0, 1] where the field does so; pure, so that a bootstrap can call it."""
+        """Metrics over aligned lists, in [0, 1] where the field does so; pure."""
 
     @abstractmethod
     def target(self, outputs: Any, batch: Batch, part: int | None = None) -> "torch.Tensor":
@@ -123,13 +155,49 @@ class Task(ABC):
         """The primary metric of each row where it is a mean over rows, else None; then floors are proven by bootstrap."""
         return None
 
+    def scorer(self, predictions: Sequence[Prediction], examples: Sequence[Example]) -> "Callable[[numpy.ndarray], Mapping[str, float]]":
+        """`score` of the rows whose indices it is given, each maybe several times: what a bootstrap calls a thousand times."""
+        return lambda rows: self.score([predictions[i] for i in rows], [examples[i] for i in rows])
+
+    def confusion(self, predictions: Sequence[Prediction], examples: Sequence[Example]) -> list[list[int]] | None:
+        """Counts (C, C), row the true label, column the answer; None where a row has not just one label."""
+        return None
+
+    def labels_of(self, example: Example) -> list[str]:
+        """The labels that the target of a row names; reads target columns only."""
+        return [example[self.target_columns[0]]]
+
+    def truth(self, example: Example) -> Any:
+        """The right answer, in the form that `Prediction.value` has."""
+        return example[self.target_columns[0]]
+
+    def off(self, prediction: Prediction, example: Example) -> float:
+        """How far an answer is from the truth; 0 is right, 1 wrong where nothing lies between."""
+        return float(prediction.value != self.truth(example))
+
+    def usual(self, examples: Sequence[Example]) -> Any:
+        """The answer that scores best where no row is looked at; None where there is none."""
+        return None
+
+    def scale(self, examples: Sequence[Example]) -> tuple[float, float] | None:
+        """Mean and standard deviation of the numbers to be learnt; None where labels are."""
+        return None
+
     def length(self, encoded: dict[str, Any]) -> int:
         """What an entry costs of the token budget."""
         return 1
 
+    def prior(self, examples: Sequence[Example]) -> list[float] | None:
+        """The logits that do best where no row is looked at, for a fresh head to begin with; None where zeros will do."""
+        return None
+
+    def fills_window(self, encoded: dict[str, Any], processor: Any) -> bool:
+        """Whether an entry is as long as the model can take, so that the rest of the row may have been cut."""
+        return self.media == "text" and self.length(encoded) == processor.model_max_length
+
     def learn_labels(self, examples: Sequence[Example]) -> list[str]:
         """The labels that occur in `examples`, numbers in their order, words in theirs."""
-        found = {str(example[self.target_columns[0]]) for example in examples}
+        found = {str(label) for example in examples for label in self.labels_of(example)}
         try:
             return sorted(found, key=float)
         except ValueError:
@@ -140,7 +208,7 @@ class Task(ABC):
         return {}
 
     def baseline(self, rows: int) -> "BaseEstimator | None":
-        """The simplest thing that works on so many rows, unfitted: a scikit-learn pipeline from examples to labels."""
+        """The simplest thing that works on so many rows, unfitted: a scikit-learn pipeline from examples to what `truth` gives."""
         return None
 
     def show(self, example: Example) -> dict[str, str]:
@@ -154,17 +222,19 @@ class Anatomy:
 
     embedding     token or patch embedding
     blocks        the repeated blocks, in order
+    linears       for each block, its linear layers
     feed_forward  for each block, (the linears that widen, the linear that narrows)
     channels      groups of channels that only change together: for convolutional networks
-    head          what is learnt anew for new labels
+    head          the modules above the body, a pooler among them: what is learnt anew for new labels
     depth, width  names of the config entries that say how many blocks and how wide the feed-forward part is
     """
 
     embedding: str | None = None
     blocks: tuple[str, ...] = ()
+    linears: tuple[tuple[str, ...], ...] = ()
     feed_forward: tuple[tuple[tuple[str, ...], str], ...] = ()
     channels: tuple["ChannelGroup", ...] = ()
-    head: str | None = None
+    head: tuple[str, ...] = ()
     depth: str | None = None
     width: str | None = None
 

@@ -5,14 +5,17 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy
 from sklearn.dummy import DummyClassifier
 
 from penjing.core.contracts import Example, Prediction, Task
+from penjing.core.examples import Examples, spread
 from penjing.core.progress import say
 from penjing.core.report import Measure
 from penjing.engine.measure import quality
 
-MOST_ROWS = 100_000  # a linear model gains next to nothing from more
+MOST_ROWS, MOST_BYTES = 100_000, 8 << 20  # rows, and text in them: a linear model gains little from more, and pairs of words fill memory
+_PIECE_ROWS = 10_000
 TIMED_ROWS = 50
 
 
@@ -26,26 +29,29 @@ class Baseline(NamedTuple):
 
     def predict(self, examples: Sequence[Example]) -> list[Prediction]:
         """Its answers."""
-        return [Prediction(str(label)) for label in self.pipeline.predict(list(examples))]
+        pieces = ([examples[i] for i in range(s, min(s + _PIECE_ROWS, len(examples)))] for s in range(0, len(examples), _PIECE_ROWS))
+        answers = (value for piece in pieces for value in self.pipeline.predict(piece))
+        return [Prediction(value.item() if isinstance(value, numpy.generic) else value) for value in answers]
 
 
-def fit_baseline(task: Task, rows: Sequence[Example], quiet: bool = True) -> Baseline | None:
+def fit_baseline(task: Task, rows: Examples, quiet: bool = True) -> Baseline | None:
     """Fit the task's baseline; the majority where all labels are one; None for a task that has none."""
-    examples = [rows[i] for i in range(min(len(rows), MOST_ROWS))]
+    mean_bytes = rows.sizes(task.input_columns()).mean()
+    examples = [rows[int(i)] for i in spread(len(rows), min(MOST_ROWS, int(MOST_BYTES // max(1, mean_bytes))))]
     pipeline = task.baseline(len(examples))
     if pipeline is None:
         return None
-    labels = [example[task.target_columns[0]] for example in examples]
-    if len(set(labels)) == 1:
+    answers = [task.truth(example) for example in examples]
+    if isinstance(answers[0], str) and len(set(answers)) == 1:
         pipeline = DummyClassifier()
     name = type(pipeline[-1] if len(getattr(pipeline, "steps", [])) else pipeline).__name__
     say(f"fitting the baseline, {name}, on {len(examples):,} rows", quiet)
     start = time.perf_counter()
-    pipeline.fit(examples, labels)
+    pipeline.fit(examples, answers)
     return Baseline(name, pipeline, time.perf_counter() - start, len(pickle.dumps(pipeline)))
 
 
-def measure_baseline(baseline: Baseline, task: Task, examples: Sequence[Example]) -> dict[str, Any]:
+def measure_baseline(baseline: Baseline, task: Task, examples: Examples) -> dict[str, Any]:
     """Quality, bytes (as pickled) and milliseconds for one row, in the form that Report.baseline has."""
     measures = quality(task, baseline.predict(examples), examples)
     times = []

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from scipy.stats import binomtest
+
 from penjing.core.report import Measure
 from penjing.maths.intervals import wilson
 
@@ -15,6 +17,16 @@ def flips(parent: Sequence[Any], child: Sequence[Any]) -> Measure:
     changed = sum(was != now for was, now in zip(parent, child, strict=True))
     low, high = wilson(changed, len(parent))
     return Measure(changed / max(len(parent), 1), "share", low, high, len(parent), better="lower")
+
+
+def sign_test(first: Sequence[bool], second: Sequence[bool]) -> float:
+    """Chance of so many more rows that only `first` marks, if both were equally likely to mark a row that the other does not.
+
+    first, second   (n,) for the same rows; one-sided, exact
+    """
+    pairs = list(zip(first, second, strict=True))
+    alone, other = sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs)
+    return float(binomtest(alone, alone + other, alternative="greater").pvalue) if alone + other else 1.0
 
 
 def discordant(parent: Sequence[float], child: Sequence[float]) -> tuple[int, int]:

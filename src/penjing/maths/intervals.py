@@ -4,12 +4,15 @@ A unit is what is drawn at once: a row, or a group of rows (document, speaker) w
 """
 
 from collections.abc import Callable, Hashable, Sequence
+from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest
 
 Score = Callable[[np.ndarray], float]
 """A metric over the rows whose indices it is given, (m,) int64, each maybe several times; pure."""
+Scores = Score | Callable[[np.ndarray], Sequence[float]]
+"""One metric, or several at once."""
 
 RESAMPLES = 2000  # the 95 % quantile of a bootstrap then strays by about a twentieth of the standard error
 
@@ -26,34 +29,34 @@ def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
 
 
 def bootstrap(
-    score: Score,
+    score: Scores,
     n: int,
     *,
     level: float = 0.95,
     resamples: int = RESAMPLES,
     seed: int = 0,
     groups: Sequence[Hashable] | None = None,
-) -> tuple[float, float]:
-    """Two-sided percentile interval of `score` over n rows; rows of one group are drawn together.
+) -> tuple[Any, Any]:
+    """Two-sided percentile interval of `score` over n rows; rows of one group are drawn together. Of several metrics: lists of ends.
 
     Raises ValueError where there are fewer than two units to draw.
 
     Source: Efron and Tibshirani 1993, chapter 13; groups as Davison and Hinkley 1997, section 3.8.
     """
     draws = resample(score, n, resamples=resamples, seed=seed, groups=groups)
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return low.tolist(), high.tolist()
 
 
 def resample(
-    score: Score,
+    score: Scores,
     n: int,
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
     groups: Sequence[Hashable] | None = None,
 ) -> np.ndarray:
-    """(resamples,) scores of as many units drawn with replacement; the same seed and groups draw the same rows.
+    """(resamples,) scores of as many units drawn with replacement, (resamples, k) of k metrics; equal seeds and groups draw equal rows.
 
     groups    (n,) the name of each row's group; None: every row is its own unit
 
@@ -66,11 +69,11 @@ def resample(
     if num_units < 2:
         raise ValueError(f"{num_units} unit cannot be resampled: an interval needs at least 2 rows or groups")
     rng = np.random.default_rng(seed)
-    draws = np.empty(resamples)
-    for i in range(resamples):
+    draws = []
+    for _ in range(resamples):
         picks = rng.integers(num_units, size=num_units)
-        draws[i] = score(picks if members is None else np.concatenate([members[unit] for unit in picks]))
-    return draws
+        draws.append(score(picks if members is None else np.concatenate([members[unit] for unit in picks])))
+    return np.array(draws)
 
 
 def _members(n: int, groups: Sequence[Hashable]) -> list[np.ndarray]:

@@ -1,4 +1,4 @@
-"""Losses of classification and distillation, per row and in fp32, whatever the dtype of the logits.
+"""Losses of classification, regression and distillation, per row and in fp32, whatever the dtype of the logits.
 
 Letters   N entries, T further dimensions of targets (tokens; may be absent), M distributions, C classes
 """
@@ -30,6 +30,43 @@ def cross_entropy(logits: Tensor, targets: Tensor, ignore: int = -100) -> RowLos
     loss = _in_chunks(each, logits.flatten(0, -2), flat)
     total, count = (x.view(*targets.shape, 1).flatten(1).sum(1) for x in (loss, flat != ignore))
     return RowLoss(total, count)
+
+
+def binary_cross_entropy(logits: Tensor, targets: Tensor) -> RowLoss:
+    """Cross-entropy of each entry over labels that do not exclude each other, in nats.
+
+    logits    (N, C), any floating dtype
+    targets   (N, C) in [0, 1], whether each label holds
+    returns   total (N,) fp32 summed over labels, count (N,) = C
+
+    Source: Nam, Kim, Loza Mencía, Gurevych, Fürnkranz 2014, "Large-scale multi-label text classification", section 3.
+    """
+
+    def each(logits: Tensor, targets: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(-1)
+
+    return RowLoss(_in_chunks(each, logits, targets), torch.full((len(logits),), logits.shape[-1], device=logits.device))
+
+
+def squared_error(values: Tensor, targets: Tensor) -> RowLoss:
+    """Squared difference of each number from its target.
+
+    values, targets   (N,), any floating dtype
+    returns           total (N,) fp32, count (N,) = 1
+
+    Source: Gauss 1809, "Theoria motus", book 2, section 179.
+    """
+    return RowLoss(
+        (_at_least_fp32(values) - _at_least_fp32(targets)).square(), torch.ones(len(values), dtype=torch.int64, device=values.device)
+    )
+
+
+def divergence(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+    """(M,) how far a student is from its teacher: `kl` of distributions, the squared difference of numbers.
+
+    student, teacher   (M, C), as `Task.logits` gives them; where C is 1 they are numbers, which have no temperature
+    """
+    return squared_error(student[:, 0], teacher[:, 0]).total if student.shape[-1] == 1 else kl(student, teacher, temperature)
 
 
 def kl(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:

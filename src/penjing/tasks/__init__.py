@@ -3,48 +3,107 @@
 What several tasks have in common stands here.
 """
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy
 import torch
+from sklearn.pipeline import Pipeline, make_pipeline
 
 from penjing.core.contracts import Batch, Example, Prediction, RowLoss, Task
-from penjing.maths.losses import cross_entropy
+from penjing.tasks._heads import HEADS, Head
 
 
-class OneLabel(Task):
-    """One label for each row, told from logits (B, C): of a text, an image, a sound. What is left to say is how a row is encoded.
+class OneAnswer(Task):
+    """One answer for each row, told from logits (B, C): of a text, an image, a sound. What is left to say is how a row is encoded.
 
-    Letters   B rows, C labels
+    The answer is a label, several labels or a number, as the head says; `columns` of a task name the usual one.
+
+    Letters   B rows, C outputs
     """
 
-    primary, version = "accuracy", 1
+    primary, version, heads = "accuracy", 1, tuple(HEADS)
+
+    def __init__(self, labels: Sequence[str] = (), head: str | None = None):
+        super().__init__(labels)
+        self.head = HEADS[head or self.heads[0]](labels)
+        self.problem_type, self.primary, self.errors = self.head.problem_type, self.head.primary, self.head.errors
+        self.columns = {**self.columns, self.target_columns[0]: self.head.column}
+
+    @property
+    def decision(self) -> dict[str, float]:
+        return self.head.decision
+
+    def of(self, config: Mapping[str, Any]) -> "OneAnswer":
+        return self._with(self.head.of(config))
+
+    def ways(self) -> "list[OneAnswer]":
+        return [self._with(head) for head in self.head.ways()]
+
+    def _with(self, head: Head) -> "OneAnswer":
+        other = copy.copy(self)
+        other.head = head
+        return other
+
+    @property
+    def outputs(self) -> list[str]:
+        return self.head.outputs()
+
+    @classmethod
+    def guess_head(cls, label: type) -> str:
+        return next(name for name, head in HEADS.items() if head.column is label)
 
     def loss(self, outputs: Any, batch: Batch) -> RowLoss:
-        return cross_entropy(outputs.logits, batch.targets["label"])
+        return self.head.loss(outputs.logits, batch.targets["label"])
 
     def logits(self, outputs: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        return outputs.logits, batch.rows
+        found = self.head.distributions(outputs.logits)
+        return found, batch.rows.repeat_interleave(len(found) // len(batch.rows))
 
     def decode(self, outputs: Any, batch: Batch, processor: Any) -> list[Prediction]:
-        best = outputs.logits.float().softmax(-1).max(-1)
-        return [Prediction(self.labels[i], p) for i, p in zip(best.indices.tolist(), best.values.tolist())]
+        return self.head.decode(outputs.logits)
+
+    def scorer(self, predictions: Sequence[Prediction], examples: Sequence[Example]) -> Callable[[numpy.ndarray], dict[str, float]]:
+        return self.head.scorer(*self._pairs(predictions, examples))
 
     def score(self, predictions: Sequence[Prediction], examples: Sequence[Example]) -> dict[str, float]:
-        number = {label: i for i, label in enumerate(self.labels)}
-        said = numpy.array([number[p.value] for p in predictions])
-        true = numpy.array([number[e["label"]] for e in examples])
-        hits, answered, there = (numpy.bincount(x, minlength=len(number)) for x in (true[said == true], said, true))
-        f1 = 2 * hits / numpy.maximum(answered + there, 1)  # by hand: a bootstrap calls this 1,000 times, scikit-learn takes 20 s for that
-        return {"accuracy": float(hits.sum() / len(true)), "macro_f1": float(f1[answered + there > 0].mean())}
+        return self.scorer(predictions, examples)(numpy.arange(len(predictions)))
 
-    def per_row(self, predictions: Sequence[Prediction], examples: Sequence[Example]) -> list[float]:
-        return [float(p.value == e["label"]) for p, e in zip(predictions, examples)]
+    def per_row(self, predictions: Sequence[Prediction], examples: Sequence[Example]) -> list[float] | None:
+        return self.head.per_row(*self._pairs(predictions, examples))
+
+    def confusion(self, predictions: Sequence[Prediction], examples: Sequence[Example]) -> list[list[int]] | None:
+        return self.head.confusion(*self._pairs(predictions, examples))
 
     def target(self, outputs: Any, batch: Batch, part: int | None = None) -> torch.Tensor:
-        return outputs.logits.max(-1).values  # (B,) the logit of the predicted label
+        return outputs.logits.max(-1).values  # (B,) the logit of the likeliest label, or the number
 
-    def numbered(self, example: Example) -> dict[str, int]:
+    def labels_of(self, example: Example) -> list[str]:
+        return self.head.labels_of(example["label"])
+
+    def truth(self, example: Example) -> Any:
+        return self.head.truth(example["label"])
+
+    def off(self, prediction: Prediction, example: Example) -> float:
+        return self.head.off(prediction.value, self.truth(example))
+
+    def usual(self, examples: Sequence[Example]) -> Any:
+        return self.head.usual([self.truth(example) for example in examples])
+
+    def scale(self, examples: Sequence[Example]) -> tuple[float, float] | None:
+        return self.head.scale(self.truth(example) for example in examples)
+
+    def prior(self, examples: Sequence[Example]) -> list[float] | None:
+        return self.head.prior(self.truth(example) for example in examples)
+
+    def numbered(self, example: Example) -> dict[str, Any]:
         """The label as the loss wants it; nothing where the row has none, when serving."""
-        return {"label": self.labels.index(example["label"])} if "label" in example else {}
+        return {"label": self.head.numbered(example["label"])} if "label" in example else {}
+
+    def simplest(self, *steps: Any) -> Pipeline:
+        """Steps from examples to features and a classifier, as a baseline for this kind of answer."""
+        return make_pipeline(*steps[:-1], self.head.learner(steps[-1]))
+
+    def _pairs(self, predictions: Sequence[Prediction], examples: Sequence[Example]) -> tuple[list[Any], list[Any]]:
+        return [p.value for p in predictions], [self.truth(example) for example in examples]

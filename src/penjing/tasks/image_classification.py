@@ -5,22 +5,21 @@ Explain  logit of the predicted label, per pixel           Letters  B rows, K ch
 """
 
 import numpy
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC, LinearSVC
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from penjing.core.collate import stack
-from penjing.core.media import Media
-from penjing.tasks import OneLabel
+from penjing.core.image import Image
+from penjing.tasks import OneAnswer
 
 BASELINE_SIDE = 32  # pixels; what a linear or kernel model gains beyond it is little
 SVC_MOST_ROWS = 10_000  # the kernel matrix of a support vector machine grows with the square of the rows
 
 
-class ImageClassification(OneLabel):
+class ImageClassification(OneAnswer):
     auto_model, auto_processor, media = AutoModelForImageClassification, AutoImageProcessor, "image"
-    columns = {"image": Media, "label": str}
+    columns = {"image": Image, "label": str}
 
     def encode(self, example, processor):
         image = example["image"].image().convert("L" if len(processor.image_mean) == 1 else "RGB")
@@ -43,7 +42,7 @@ class ImageClassification(OneLabel):
         return {"image_size": (height, width), "channels": channels, "mean": mean.tolist(), "std": deviation.tolist()}
 
     def baseline(self, rows):
-        return make_pipeline(FunctionTransformer(_pixels), SVC() if rows <= SVC_MOST_ROWS else LinearSVC())
+        return self.simplest(FunctionTransformer(_pixels), SVC() if rows <= SVC_MOST_ROWS else LinearSVC())
 
     def show(self, example):
         return {"image": example["image"].thumbnail_data_uri(96)}

@@ -1,8 +1,9 @@
 """The student matches the teacher's softened probabilities, and the true labels a little.
 
-Hinton, Vinyals, Dean 2015, "Distilling the knowledge in a neural network", section 2.
+Hinton, Vinyals, Dean 2015, "Distilling the knowledge in a neural network", section 2. Where the answers are numbers there is nothing
+to soften: the student matches them by squared error (Ba, Caruana 2014, "Do deep nets really need to be deep?", section 2).
 
-Letters   M distributions of a batch, B its rows, C classes
+Letters   M distributions of a batch, k of each of its B rows (M = B k), C classes
 """
 
 from collections.abc import Callable
@@ -14,10 +15,10 @@ from torch import nn
 
 from penjing.core.contracts import Batch, RowLoss
 from penjing.core.options import Between
-from penjing.maths.losses import beside, kl
+from penjing.maths.losses import beside, divergence
 from penjing.methods.distill import Functions
 
-REMEMBERED_CLASSES = 4096  # the teacher's answers are kept between epochs where they are no wider than this
+REMEMBERED = 4096  # numbers; the teacher's answers are kept between epochs where those to a row are no more than this
 
 
 @dataclass(frozen=True)
@@ -38,17 +39,18 @@ def apply(teacher: nn.Module, functions: Functions, settings: Options) -> Callab
     def taught(batch: Batch) -> torch.Tensor:
         rows = batch.rows.tolist()
         if all(row in remembered for row in rows):
-            return torch.stack([remembered[row] for row in rows])
+            return torch.cat([remembered[row] for row in rows])
         with torch.inference_mode():
             found, owners = functions.logits(teacher.eval()(**batch.inputs), batch)
-        if owners.tolist() == rows and len({*rows}) == len(rows) and found.shape[-1] <= REMEMBERED_CLASSES:
-            remembered.update(zip(rows, found.float().clone()))
+        each = len(found) // len(rows)
+        if torch.equal(owners, batch.rows.repeat_interleave(each)) and len({*rows}) == len(rows) and each * found.shape[-1] <= REMEMBERED:
+            remembered.update(zip(rows, found.float().clone().split(each)))
         return found.clone()
 
     def loss(outputs: Any, batch: Batch) -> RowLoss:
         hard = functions.loss(outputs, batch)
         student, owners = functions.logits(outputs, batch)
-        apart = kl(student, taught(batch), settings.temperature)  # (M,)
+        apart = divergence(student, taught(batch), settings.temperature)  # (M,)
         return beside(apart, owners, RowLoss((1 - settings.soft_share) * hard.total, hard.count), settings.soft_share)
 
     return loss
