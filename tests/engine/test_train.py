@@ -10,25 +10,38 @@ import torch
 
 from penjing.core.contracts import RowLoss
 from penjing.core.errors import ModelError
-from penjing.core.find import find
+from penjing.core.find import find, names
 from penjing.core.training import Training
 from penjing.engine import create
+from penjing.engine.anatomy import anatomy
 from penjing.engine.batches import Encoded
 from penjing.engine.threads import choose_threads
 from penjing.engine.train import SCHEDULES, State, gradients, make_optimizer, train
+from penjing.methods.finetune import Learner, Rate
 from tests.contract.test_tasks import LABELS, rows
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 TASKS = {"text-classification": "bert-tiny", "image-classification": "resnet-tiny"}
 
 
-def started(task_name, runtime, num_rows=24, **options):
+METHODS = {  # method of finetune -> its settings, each so that it matters within three epochs
+    "full": {"layer_decay": 0.5, "unfreeze": 0.7},
+    "probe": {},
+    "scratch": {},
+    "lora": {"rank": 2, "dropout": 0.1},
+}
+
+
+def started(task_name, runtime, num_rows=24, method="full", settings=None, **options):
     """A run that is about to begin, on rows made here."""
     kind = find("tasks", task_name).TASK
     examples = rows(kind, num_rows)
     loaded = create.create(TASKS[task_name], kind(LABELS), examples, runtime)
+    torch.manual_seed(runtime.seed)
     usual = {"epochs": 3, "learning_rate": 1e-3, "batch_rows": 8, "precision": "fp32"}
-    return State(loaded.model, Encoded(examples, loaded.task, loaded.processor), Training(**{**usual, **options}), runtime), loaded.task
+    chosen = find("methods.finetune", method)
+    learner = chosen.apply(loaded.model, anatomy(loaded.model), chosen.Options(**(settings or {})))
+    return State(learner, Encoded(examples, loaded.task, loaded.processor), Training(**{**usual, **options}), runtime), loaded.task
 
 
 @pytest.mark.parametrize("task_name", TASKS)
@@ -44,21 +57,59 @@ def test_golden_loss_curves_are_an_alarm_for_changed_arithmetic(task_name, runti
     assert losses == pytest.approx(json.loads(path.read_text()), rel=0.02, abs=0.005)
 
 
-@pytest.mark.parametrize("task_name", TASKS)
-def test_a_run_that_was_stopped_goes_on_to_the_same_weights(task_name, runtime):
-    whole, task = started(task_name, runtime)
+@pytest.mark.parametrize(("task_name", "method"), [("image-classification", "full"), *(("text-classification", name) for name in METHODS)])
+def test_a_run_that_was_stopped_goes_on_to_the_same_weights(task_name, method, runtime):
+    given = {"method": method, "settings": METHODS[method]}
+    whole, task = started(task_name, runtime, **given)
     list(train(whole, task.loss))
-    first, _ = started(task_name, runtime)
+    first, _ = started(task_name, runtime, **given)
     for step in train(first, task.loss):
         if step.number == 4:
             saved = copy.deepcopy(first.to_dict())
             break
-    second, _ = started(task_name, runtime)
+    second, _ = started(task_name, runtime, **given)
     torch.manual_seed(999)
     second.from_dict(saved)
     list(train(second, task.loss))
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, second.model.state_dict()[name]), name
+
+
+def test_every_method_of_finetune_is_stopped_and_resumed_here():
+    assert sorted(METHODS) == names("methods.finetune")
+
+
+@pytest.mark.parametrize(
+    ("task_name", "head"), [("text-classification", ("bert.pooler.", "classifier.")), ("image-classification", ("head.",))]
+)
+def test_what_does_not_learn_keeps_weights_and_statistics_and_drops_nothing_out(task_name, head, runtime):
+    state, task = started(task_name, runtime, method="probe")
+    before, seen = copy.deepcopy(state.model.state_dict()), []
+    body = next(module for name, module in state.model.named_modules() if name in ("bert.encoder", "blocks.2"))
+    batch = state.encoded.batch(range(8))
+    body.register_forward_hook(lambda module, inputs, outputs: seen.append(outputs[0].clone()))
+    for _ in train(state, task.loss):
+        state.model(**batch.inputs)
+        assert torch.equal(seen[-1], seen[1]), "features of the same rows after another step"
+    changed = {name for name, value in state.model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {name for name in before if name.startswith(head)}
+
+
+def test_weights_begin_to_learn_in_their_time_and_at_their_rate(runtime):
+    """Under SGD without momentum or decay a weight moves by exactly rate x factor x gradient, or not at all."""
+    state, task = started("image-classification", runtime, optimizer="sgd", momentum=0, weight_decay=0, clip=0, schedule="constant",
+                          warmup_share=0)  # fmt: skip
+    rates = {"head.weight": Rate(), "head.bias": Rate(0.1), "blocks.0.first.conv.weight": Rate(0.5, begins=1.0)}
+    state = State(Learner(state.model, rates, lambda: state.model), state.encoded, state.options, runtime)
+    before = copy.deepcopy(state.model.state_dict())
+    for step in train(state, task.loss):
+        for name, parameter in state.model.named_parameters():
+            begun = name in rates and step.number > 3 * rates[name].begins  # three steps an epoch
+            moved = before[name] - parameter.detach()
+            wanted = 1e-3 * rates[name].factor * parameter.grad if begun else torch.zeros_like(moved)
+            assert begun == (parameter.grad is not None) and torch.allclose(moved, wanted, atol=1e-7), name
+        before = copy.deepcopy(state.model.state_dict())
+    assert state.number == 9
 
 
 def test_two_runs_with_one_seed_are_equal_and_another_seed_is_another_run(runtime):
@@ -123,7 +174,7 @@ def test_gradients_of_the_mean_loss_match_finite_differences(task_name, runtime)
 def test_adamw_and_sgd_leave_norms_and_biases_out_of_weight_decay(runtime):
     for optimizer in ("adamw", "sgd"):
         state, _ = started("image-classification", runtime, optimizer=optimizer, weight_decay=0.1)
-        decayed, free = make_optimizer(state.model, state.options).param_groups
+        decayed, free = make_optimizer(state.learner, state.options).param_groups
         assert decayed["weight_decay"] == 0.1 and free["weight_decay"] == 0
         assert all(p.ndim > 1 for p in decayed["params"]) and all(p.ndim == 1 for p in free["params"])
 

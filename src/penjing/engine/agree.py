@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from penjing.core.contracts import Batch, RowLoss, Task
-from penjing.maths.losses import beside, kl
+from penjing.maths.losses import beside, divergence
 
 REPEATS = 2
 
@@ -22,7 +22,7 @@ def agreeing(task: Task, weight: float) -> Callable[[Any, Batch], RowLoss]:
         hard = task.loss(outputs, batch)
         logits, owners = task.logits(outputs, batch)
         first, second = logits.chunk(2)
-        apart = (kl(first, second) + kl(second, first)) / 2
+        apart = (divergence(first, second) + divergence(second, first)) / 2
         half = len(hard.total) // 2
         once = beside(apart, owners[: len(apart)], RowLoss(hard.total[:half], hard.count[:half]), 2 * weight)
         return RowLoss(torch.cat([once.total, hard.total[half:]]), hard.count)

@@ -1,7 +1,7 @@
 """Where the parts of a model are, found by their shape, so that a method for Transformers needs no list of model names.
 
-Blocks are the longest list of modules; the feed-forward part of a block is the linears that widen the hidden size and the one that
-narrows it again. A family that is built otherwise says so itself (`channel_groups` in its file).
+Blocks are the list of modules that is as long as the config says; the feed-forward part of a block is the linears that widen the hidden
+size and the one that narrows it again. A family that is built otherwise says so itself (`channel_groups` in its file).
 """
 
 from typing import Any
@@ -19,27 +19,55 @@ WIDTHS = ("intermediate_size", "n_inner", "ffn_dim", "hidden_dim")
 
 def anatomy(model: PreTrainedModel) -> Anatomy:
     """The roles of the modules of a transformers model; roles it does not have stay empty."""
-    if groups := _channel_groups(model):
-        return Anatomy(channels=groups)
-    config, known = model.config, model.config.to_dict()
+    known = model.config.to_dict()
     depth = next((name for name in DEPTHS if name in known), None)
     width = next((name for name in WIDTHS if isinstance(known.get(name), int)), None)
-    lists = {name: module for name, module in model.named_modules() if isinstance(module, nn.ModuleList)}
-    wanted = known[depth] if depth else None
-    name, blocks = next(((n, m) for n, m in lists.items() if len(m) == wanted), (None, ()))
-    if name is None:
-        return Anatomy()
-    paths = tuple(f"{name}.{i}" for i in range(len(blocks)))
-    parts = tuple(_feed_forward(model, path, config.hidden_size, known[width] if width else 0) for path in paths)
-    embedding = next((n for n, m in model.named_modules() if isinstance(m, nn.Embedding)), None)
-    return Anatomy(embedding=embedding, blocks=paths, feed_forward=parts if all(p[1] for p in parts) else (), depth=depth, width=width)
+    groups = _channel_groups(model)
+    blocks = _blocks(model, known[depth] if depth else None, alone=bool(groups))
+    head = _head(model, blocks)
+    if groups or not blocks:
+        return Anatomy(blocks=blocks, channels=groups, head=head)
+    parts = tuple(_feed_forward(model, path, model.config.hidden_size, known[width] if width else 0) for path in blocks)
+    return Anatomy(
+        embedding=next((n for n, m in model.named_modules() if isinstance(m, nn.Embedding)), None),
+        blocks=blocks,
+        linears=tuple(tuple(name for name, _ in _linears(model, path)) for path in blocks),
+        feed_forward=parts if all(p[1] for p in parts) else (),
+        head=head,
+        depth=depth,
+        width=width,
+    )
+
+
+def _blocks(model: nn.Module, wanted: int | None, alone: bool) -> tuple[str, ...]:
+    """Paths of the blocks: the list of `wanted` modules, or the longest where it is known that blocks stand in one list `alone`."""
+    lists = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
+    fitting = sorted(lists, key=lambda pair: -len(pair[1])) if alone else [pair for pair in lists if len(pair[1]) == wanted]
+    name, blocks = next(iter(fitting), ("", ()))
+    return tuple(f"{name}.{i}" for i in range(len(blocks)))
+
+
+def _head(model: PreTrainedModel, blocks: tuple[str, ...]) -> tuple[str, ...]:
+    """Paths of what stands above the body, with the pooler that transformers counts to the body.
+
+    The body ends with the module that transformers names as such, else with the one that holds the blocks, else with the largest.
+    """
+    children = dict(model.named_children())
+    body = blocks[0].split(".")[0] if blocks else max(children, key=lambda name: sum(p.numel() for p in children[name].parameters()))
+    body = model.base_model_prefix if model.base_model_prefix in children else body
+    poolers = [f"{body}.pooler"] if dict(children[body].named_children()).get("pooler") else []
+    return (*poolers, *list(children)[list(children).index(body) + 1 :])
 
 
 def _feed_forward(model: nn.Module, block: str, hidden: int, width: int) -> tuple[tuple[str, ...], str]:
-    linears = [(f"{block}.{n}", m) for n, m in model.get_submodule(block).named_modules() if isinstance(m, nn.Linear)]
+    linears = _linears(model, block)
     widen = tuple(name for name, m in linears if m.in_features == hidden and m.out_features == width)
     narrow = next((name for name, m in linears if m.in_features == width and m.out_features == hidden and name not in widen), "")
     return widen, narrow
+
+
+def _linears(model: nn.Module, block: str) -> list[tuple[str, nn.Linear]]:
+    return [(f"{block}.{n}", m) for n, m in model.get_submodule(block).named_modules() if isinstance(m, nn.Linear)]
 
 
 def _channel_groups(model: PreTrainedModel) -> tuple[ChannelGroup, ...]:

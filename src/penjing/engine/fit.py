@@ -7,39 +7,46 @@ from typing import Any
 
 import torch
 
-from penjing.core.contracts import Example
+from penjing.core.contracts import Example, Task
 from penjing.core.progress import progress, say
 from penjing.core.runtime import Runtime
 from penjing.core.training import Training
 from penjing.engine.backends.torch import TorchBackend
 from penjing.engine.batches import Encoded
 from penjing.engine.load import Loaded
-from penjing.engine.measure import answer
+from penjing.engine.measure import best_way
 from penjing.engine.threads import choose_threads
 from penjing.engine.train import Loss, State, train
+from penjing.methods.finetune import Learner, whole
 
 MOST_MEASUREMENTS = 20
 
 
 def fit(
     loaded: Loaded, loss: Loss, train_rows: Sequence[Example], tune_rows: Sequence[Example], options: Training, runtime: Runtime,
-    repeats: int = 1,
+    repeats: int = 1, learner: Learner | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Train `loaded.model` in place and leave it with the weights that did best on the tune rows.
+    """Train `loaded.model` and leave it with the weights that did best on the tune rows, in its own architecture.
 
     repeats   how many times a batch holds its rows, as `loss` wants them
+    learner   what a method of finetune made of the model; where None, every weight learns
 
-    Returns the facts of the run for the report: curve, best epoch, precision, threads, seconds.
+    Returns the facts of the run for the report: curve, best epoch, what learnt, precision, threads, seconds.
     """
+    learner = learner or whole(loaded.model)
     task, processor = loaded.task, loaded.processor
     encoded = Encoded(train_rows, task, processor, quiet=runtime.quiet)
     tuning = Encoded(tune_rows, task, processor)
-    state = State(loaded.model, encoded, options, runtime, repeats)
+    state = State(learner, encoded, options, runtime, repeats)
     threads = choose_threads(state, loss)
     torch.set_num_threads(threads)
-    say(f"training on {len(encoded):,} rows, {state.steps:,} steps, {state.precision}, {threads} threads", runtime.quiet)
+    learnt = num_learning(state)
+    say(
+        f"training {learnt:,} parameters on {len(encoded):,} rows, {state.steps:,} steps, {state.precision}, {threads} threads",
+        runtime.quiet,
+    )
     curve: list[dict[str, float]] = []
-    best: tuple[float, dict[str, torch.Tensor]] | None = None
+    best: tuple[float, dict[str, torch.Tensor], Task] | None = None
     started, sum_loss, num_steps, waited = time.perf_counter(), 0.0, 0, 0
     every = max(1, round(options.epochs / MOST_MEASUREMENTS))
     with progress("training", state.steps, runtime.quiet) as shown:
@@ -49,23 +56,31 @@ def fit(
             last = step.number == state.steps
             if not last and not (step.epoch_ends and round(step.epoch) % every == 0):
                 continue
-            predictions = answer(TorchBackend(state.model), task, tuning)
-            quality = task.score(predictions, tune_rows)[task.primary]
+            way, quality = best_way(TorchBackend(state.model), task, tuning, tune_rows)
             curve.append({"epoch": round(step.epoch, 3), "loss": sum_loss / num_steps, "tune": quality})
             sum_loss, num_steps, waited = 0.0, 0, waited + 1
             if best is None or quality >= best[0]:
-                best, waited = (quality, copy.deepcopy(state.model.state_dict())), 0
+                best, waited = (quality, copy.deepcopy(state.model.state_dict()), way), 0
             if options.patience and waited >= options.patience:
                 break
     if best:
-        loaded.model.load_state_dict(best[1])
-    loaded.model.eval()
+        state.model.load_state_dict(best[1])
+        loaded.task = best[2]
+    loaded.model = learner.plain().eval()
+    loaded.model.config.update(loaded.task.decision)
     return {
         "curve": curve,
         "metric": task.primary,
         "best_epoch": max(curve, key=lambda point: (point["tune"], point["epoch"]))["epoch"] if curve else 0,
+        "learnt": {"parameters": learnt, "share": learnt / loaded.parameters, "note": learner.note},
         "precision": state.precision,
         "threads": threads,
         "rows_at_limit": encoded.at_limit,
         "seconds": round(time.perf_counter() - started, 2),
     }
+
+
+def num_learning(state: State) -> int:
+    """How many numbers learn before the training is over: what would begin later does not count."""
+    begun = [name for name, rate in state.learner.rates.items() if rate.begins * state.epoch_steps < state.steps]
+    return sum(state.model.get_parameter(name).numel() for name in begun)

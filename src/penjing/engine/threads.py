@@ -34,11 +34,10 @@ def choose_threads(state: State, loss: Loss) -> int:
     if state.runtime.threads or state.steps == 0:
         return state.runtime.threads or torch.get_num_threads()
     random, weights = torch.get_rng_state(), copy.deepcopy(state.model.state_dict())
-    state.model.train()
     seconds = {}
     for threads in sorted({cores(), max(1, cores() // 2), 1}, reverse=True):
         with torch_threads(threads):
-            gradients(state, state.batch(state.order(0)[0]), loss)
+            gradients(state, state.at(state.place)[1], loss)
             seconds[threads] = _fastest_pass(state, loss)
     state.model.load_state_dict(weights)  # batch norm counts what it sees
     state.optimizer.zero_grad()
@@ -47,7 +46,7 @@ def choose_threads(state: State, loss: Loss) -> int:
 
 
 def _fastest_pass(state: State, loss: Loss) -> float:
-    batch = state.batch(state.order(0)[0])
+    batch = state.at(state.place)[1]
     taken: list[float] = []
     while len(taken) < 5 and sum(taken) < PROBE_S:
         start = time.perf_counter()

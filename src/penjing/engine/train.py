@@ -1,6 +1,6 @@
 """The training loop: a generator that the caller drives, one step at a time.
 
-    state = State(model, encoded, options, runtime)
+    state = State(learner, encoded, options, runtime)
     for step in train(state, loss):       # the caller decides when to measure, keep the best, stop
         ...
 
@@ -10,6 +10,7 @@ Everything that a later step depends on is in `State` and comes out of `state.to
 import math
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
 
 import torch
@@ -18,7 +19,8 @@ from penjing.core.contracts import Batch, RowLoss
 from penjing.core.errors import ModelError
 from penjing.core.runtime import Runtime, processor
 from penjing.core.training import Training
-from penjing.engine.batches import Encoded, on_device, training_order
+from penjing.engine.batches import Encoded, Order, on_device
+from penjing.methods.finetune import Learner
 
 Loss = Callable[[Any, Batch], RowLoss]
 
@@ -31,7 +33,12 @@ BF16_MIN_PARAMETERS = 1_000_000  # below it the casts of a step cost more than i
 
 
 class Step(NamedTuple):
-    """What one update was like; `epoch_ends` is true on the last of an epoch and on the last of all."""
+    """What one update was like.
+
+    seconds      all that it took
+    waited       seconds of these in which the rows of the next were not ready yet
+    epoch_ends   true on the last of an epoch and on the last of all
+    """
 
     number: int
     epoch: float
@@ -39,34 +46,72 @@ class Step(NamedTuple):
     learning_rate: float
     rows: int
     seconds: float
+    waited: float
     epoch_ends: bool
+
+
+class Place(NamedTuple):
+    """Where in the order of the rows a step stands."""
+
+    epoch: int = 0
+    pool: int = 0
+    step: int = 0
 
 
 class State:
     """A run in progress: weights, optimizer, and the position in the order of the rows.
 
+    learner   which model, and how each of its weights learns
     repeats   how many times a batch holds its rows, one whole copy after the other, for a loss that compares draws of dropout
     """
 
-    def __init__(self, model: torch.nn.Module, encoded: Encoded, options: Training, runtime: Runtime, repeats: int = 1):
-        self.model, self.encoded, self.options, self.runtime, self.repeats = model, encoded, options, runtime, repeats
-        self.optimizer = make_optimizer(model, options)
-        self.precision = choose_precision(model, options, runtime)
-        self.epoch = self.position = self.number = 0
-        self.epoch_steps = len(self.order(0))
+    def __init__(self, learner: Learner, encoded: Encoded, options: Training, runtime: Runtime, repeats: int = 1):
+        self.learner, self.encoded, self.options, self.runtime, self.repeats = learner, encoded, options, runtime, repeats
+        self.model = learner.model
+        self.optimizer = make_optimizer(learner, options)
+        self.precision = choose_precision(self.model, options, runtime)
+        self.order = Order(encoded, options.batch_rows, options.batch_tokens, runtime.seed)
+        self.place, self.number = Place(), 0
+        self._pool: tuple[tuple[int, ...], list[list[int]]] = (), []
+        self.epoch_steps = self.order.num_batches()
         self.steps = math.ceil(options.epochs * self.epoch_steps)
         torch.manual_seed(runtime.seed)
+        self.awaken()
 
-    def order(self, epoch: int) -> list[list[int]]:
-        """Row numbers of each batch of an epoch, a function of seed and epoch alone."""
-        return training_order(self.encoded.lengths, self.options.batch_rows, self.options.batch_tokens, self.runtime.seed, epoch)
+    def at(self, place: Place) -> tuple[list[int], Batch]:
+        """Rows and batch of a step. As many rows of the next pool are read beside, so that none of them is waited for when it begins."""
+        batches, following = self._batches(place), self.order.rows(place.epoch, place.pool + 1)
+        start, end = (len(following) * step // len(batches) for step in (place.step, place.step + 1))
+        self.encoded.read(following[start:end])
+        return batches[place.step], self.batch(batches[place.step])
+
+    def after(self, place: Place) -> Place:
+        """Where the next step stands."""
+        if place.step + 1 < len(self._batches(place)):
+            return place._replace(step=place.step + 1)
+        return Place(place.epoch, place.pool + 1) if place.pool + 1 < self.order.num_pools else Place(place.epoch + 1)
+
+    def _batches(self, place: Place) -> list[list[int]]:
+        """The rows of each batch of its pool."""
+        if self._pool[0] != place[:2]:
+            self._pool = place[:2], self.order.batches(*place[:2])
+        return self._pool[1]
 
     def batch(self, rows: list[int]) -> Batch:
         """What a step sees of these rows."""
         return self.encoded.batch(rows * self.repeats)
 
+    def awaken(self) -> None:
+        """Put into training mode what the learner wants there, and let learn what learns by now; a function of the step's number alone."""
+        self.model.eval()
+        for path in self.learner.active:
+            self.model.get_submodule(path).train()
+        for name, parameter in self.model.named_parameters():
+            rate = self.learner.rates.get(name)
+            parameter.requires_grad_(rate is not None and rate.begins * self.epoch_steps <= self.number)
+
     def learning_rate(self) -> float:
-        """For the step that comes next."""
+        """For the step that comes next, of weights whose factor is 1."""
         warm = math.ceil(self.steps * self.options.warmup_share)
         if self.number < warm:
             return self.options.learning_rate * (self.number + 1) / warm
@@ -78,7 +123,7 @@ class State:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "random": torch.get_rng_state(),
-            "position": (self.epoch, self.position, self.number),
+            "position": (self.place, self.number),
         }
 
     def from_dict(self, saved: dict[str, Any]) -> None:
@@ -86,7 +131,7 @@ class State:
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         torch.set_rng_state(saved["random"])
-        self.epoch, self.position, self.number = saved["position"]
+        self.place, self.number = saved["position"]
 
 
 def train(state: State, loss: Loss) -> Iterator[Step]:
@@ -96,21 +141,22 @@ def train(state: State, loss: Loss) -> Iterator[Step]:
 
     Raises ModelError for a loss or gradient that is not finite, before it touches the weights.
     """
-    order = state.order(state.epoch)
-    while state.number < state.steps:
-        start = time.perf_counter()
-        state.model.train()
-        rows = order[state.position]
-        rate = state.learning_rate()
-        value = _update(state, state.batch(rows), loss, rate)
-        state.number += 1
-        state.position += 1
-        epoch_ends = state.position == len(order) or state.number == state.steps
-        if state.position == len(order):
-            state.epoch, state.position = state.epoch + 1, 0
-            order = state.order(state.epoch)
-        epoch = state.number / state.epoch_steps
-        yield Step(state.number, epoch, value, rate, len(rows), time.perf_counter() - start, epoch_ends)
+    with ThreadPoolExecutor(1) as ahead:
+        coming = ahead.submit(state.at, state.place)
+        while state.number < state.steps:
+            start = time.perf_counter()
+            state.awaken()
+            rows, batch = coming.result()
+            rate, following = state.learning_rate(), state.after(state.place)
+            coming = ahead.submit(state.at, following)
+            value = _update(state, batch, loss, rate)
+            learnt = time.perf_counter()
+            wait([coming])  # nothing runs beside the caller, who may measure with the same tokenizer
+            ended = following.epoch > state.place.epoch
+            state.number, state.place = state.number + 1, following
+            taken, waited = time.perf_counter() - start, time.perf_counter() - learnt
+            last = state.number == state.steps
+            yield Step(state.number, state.number / state.epoch_steps, value, rate, len(rows), taken, waited, ended or last)
 
 
 def gradients(state: State, batch: Batch, loss: Loss) -> float:
@@ -134,7 +180,7 @@ def _update(state: State, batch: Batch, loss: Loss, rate: float) -> float:
     if not torch.isfinite(norm):
         raise _not_finite("gradient", norm.item(), state, batch)
     for group in state.optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["factor"]
     state.optimizer.step()
     return value
 
@@ -148,12 +194,15 @@ def _not_finite(what: str, value: float, state: State, batch: Batch) -> ModelErr
     )
 
 
-def make_optimizer(model: torch.nn.Module, options: Training) -> torch.optim.Optimizer:
-    """AdamW or SGD with momentum over the weights that are to be trained; no decay on norms and biases (one-dimensional tensors)."""
-    trained = [p for p in model.parameters() if p.requires_grad]
+def make_optimizer(learner: Learner, options: Training) -> torch.optim.Optimizer:
+    """AdamW or SGD with momentum over the weights that learn; no decay on norms and biases (one-dimensional tensors)."""
+    alike: dict[tuple[float, bool], list[torch.Tensor]] = {}
+    for name, parameter in learner.model.named_parameters():
+        if name in learner.rates:
+            alike.setdefault((learner.rates[name].factor, parameter.ndim > 1), []).append(parameter)
     groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": options.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": alike[key], "factor": key[0], "weight_decay": options.weight_decay if key[1] else 0.0}
+        for key in sorted(alike, reverse=True)
     ]
     if options.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=options.learning_rate, momentum=options.momentum, nesterov=options.momentum > 0)

@@ -1,10 +1,11 @@
 """Run a recipe: a TOML file whose tables are steps, each a stage with its words; what is done already is not done again.
 
-    title = "..."                 data = "reviews.csv"      task = "text-classification"
+    title = "..."                 data = "reviews.csv"      task = "text-classification"      (model = "...")
     [teacher]                     stage = "finetune"        model = "hf-directory"        epochs = 3
     [small]                       stage = "shrink"          model = "teacher"             floor = 2.0
 
-A step's `model` (or `student`) may be the name of an earlier step. Outputs: runs/<recipe>/<step>/ and runs/<recipe>/report.html.
+A step's `model` (or `student`) may be the name of an earlier step. What stands above the steps holds for all that do not say otherwise;
+--set adds what a recipe leaves open, such as model and data. Outputs: runs/<recipe>/<step>/ and runs/<recipe>/report.html.
 """
 
 import tomllib
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from penjing.core import hub
 from penjing.core.errors import OptionError, nearest
 from penjing.core.examples import read
 from penjing.core.model_dir import ModelDir
@@ -19,10 +21,12 @@ from penjing.core.progress import say
 from penjing.core.report import Report
 from penjing.core.runtime import Runtime
 from penjing.stages import _dry_run
+from penjing.stages._checks import require_pretrained
 from penjing.stages._frame import MAKERS, NEW, call, stage_flags, stage_options
 
 BUNDLED = Path(__file__).parents[1] / "recipes"
-SHARED = ("data", "task")
+SHARED = ("model", "data", "task")
+NEEDED = ("model", "data")
 MODELS = ("model", "student")  # words of a step that may name an earlier one
 
 
@@ -100,10 +104,11 @@ def steps(plan: dict[str, Any], path: Path) -> Iterator[tuple[str, dict[str, Any
         raise OptionError(f"{path} has no steps", wanted="tables such as [small] with stage = ... and model = ...", fix="add one")
     for word in plan.keys() - tables.keys() - {*SHARED, "title"}:
         raise OptionError(f"{path}: no word {word!r} above the steps", wanted=nearest(word, [*SHARED, "title"]), fix="correct the recipe")
+    command = f"penjing run {path.stem if path.parent == BUNDLED else path}"
     checked: list[tuple[str, dict[str, Any]]] = []
     for name, table in tables.items():
         try:
-            checked.append((name, _checked(plan, table, [step for step, _ in checked])))
+            checked.append((name, _checked(plan, table, [step for step, _ in checked], command)))
         except OptionError as error:
             fix = error.fix or "correct the recipe"
             raise OptionError(f"{path}, [{name}]: {error.problem}", wanted=error.wanted, fix=fix) from None
@@ -112,8 +117,8 @@ def steps(plan: dict[str, Any], path: Path) -> Iterator[tuple[str, dict[str, Any
     yield from checked
 
 
-def _checked(plan: dict[str, Any], table: dict[str, Any], earlier: list[str]) -> dict[str, Any]:
-    """The words of a step.
+def _checked(plan: dict[str, Any], table: dict[str, Any], earlier: list[str], command: str) -> dict[str, Any]:
+    """The words of a step; `command` is what runs the recipe.
 
     Raises OptionError for a stage, option, value or model that is not there.
     """
@@ -123,19 +128,25 @@ def _checked(plan: dict[str, Any], table: dict[str, Any], earlier: list[str]) ->
             "stage is not given" if stage is None else f"no stage {stage!r} that makes a model", wanted=nearest(str(stage), MAKERS)
         )
     known = {flag.name for flag in stage_flags(stage, table.get("method"))}
-    words = {**{word: plan[word] for word in SHARED if word in plan and (word == "data" or word in known)}, **table}
+    words = {**{word: plan[word] for word in SHARED if word in plan and (word in NEEDED or word in known)}, **table}
     words |= {word: str(words[word]) for word in (*MODELS, "data") if word in words}
-    for needed in ("model", "data"):
-        if needed not in words:
-            raise OptionError(f"{needed} is not given", wanted=f'{needed} = "..."')
-    for word in words.keys() - {"stage", "model", "data"} - known:
+    if missing := [word for word in NEEDED if word not in words]:
+        said = [f"--set {word}={plan.get(word, word.upper())}" for word in NEEDED if word in missing or word in plan]
+        raise OptionError(
+            f"{' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} not given",
+            wanted=" and ".join(f'{word} = "..."' for word in missing) + " there or above the steps",
+            fix=" ".join([command, *said]),
+        )
+    for word in words.keys() - {"stage", *NEEDED} - known:
         raise OptionError(f"{stage} has no option {word!r}", wanted=nearest(word, known))
-    stage_options(stage, {word: value for word, value in words.items() if word in known})
+    options = stage_options(stage, {word: value for word, value in words.items() if word in known})
     for word in MODELS:
         named = str(words.get(word, NEW))
-        if not (named.startswith(NEW) or named in earlier or Path(named).exists()):
-            raise OptionError(f"no {word} {named!r}", wanted="an earlier step or a directory: " + nearest(named, earlier))
-    if words["model"].startswith(NEW) and stage != "finetune":
+        if not (named.startswith((NEW, hub.PREFIX)) or named in earlier or Path(named).exists()):
+            raise OptionError(f"no {word} {named!r}", wanted="an earlier step, a directory or hf:org/name: " + nearest(named, earlier))
+    if words["model"].startswith(NEW) and stage == "finetune":
+        require_pretrained(words["model"], options.method)
+    elif words["model"].startswith(NEW):
         raise OptionError(f"{stage} needs a trained model, not {words['model']}", wanted="an earlier step or a directory")
     return words
 
