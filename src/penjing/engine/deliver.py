@@ -10,11 +10,14 @@ from penjing.core.contracts import Example, Task
 from penjing.core.model_dir import ModelDir
 from penjing.core.runtime import Runtime
 from penjing.engine import gate
-from penjing.engine.backends import open_backend
-from penjing.engine.batches import Encoded
+from penjing.engine.backends import Backend, open_backend
+from penjing.engine.backends.torch import TorchBackend
+from penjing.engine.batches import Encoded, measuring_batches
 from penjing.engine.load import Loaded, load_processor, save
+from penjing.engine.measure import BATCH_ROWS, BATCH_TOKENS
 
 PROBE_ROWS = 8
+COMPARED_ROWS = 256
 
 
 def save_checked(loaded: Loaded, rows: Sequence[Example], out: Path, runtime: Runtime) -> tuple[ModelDir, dict[str, Any]]:
@@ -25,17 +28,36 @@ def save_checked(loaded: Loaded, rows: Sequence[Example], out: Path, runtime: Ru
     batch = encoded.batch(range(len(encoded)))
     with torch.inference_mode():
         outputs = loaded.model(**{name: value.to(runtime.device) for name, value in batch.inputs.items()})
-    logits, _ = loaded.task.logits(outputs, batch)
-    return base, gate.check(base, loaded.task, batch, logits.float().cpu(), torch.get_num_threads())
+    return base, gate.check(base, loaded.task, batch, outputs.logits.float().cpu(), torch.get_num_threads())
 
 
-def check_artefact(base: ModelDir, task: Task, rows: Sequence[Example], runtime: Runtime) -> dict[str, Any]:
-    """The same for an engine's artefact: this process and a fresh one must get the same answers from the file."""
+def check_artefact(base: ModelDir, task: Task, rows: Sequence[Example], runtime: Runtime, whole: Loaded) -> dict[str, Any]:
+    """The same for an engine's artefact: this process and a fresh one must get the same answers from the file.
+
+    The facts also say how far its logits are from those of `whole`, the model it was made from.
+    """
     encoded = Encoded(_first(rows), task, load_processor(base, task))
     batch = encoded.batch(range(len(encoded)))
-    logits, _ = task.logits(open_backend(base, task, runtime, threads=1)(**batch.inputs), batch)
-    return gate.check(base, task, batch, logits.float(), threads=1)
+    backend = open_backend(base, task, runtime, threads=1)
+    logits = backend(**batch.inputs).logits.float()
+    return {**gate.check(base, task, batch, logits, threads=1), "parent": logits_apart(whole, backend, rows)}
 
 
-def _first(rows: Sequence[Example]) -> Sequence[Example]:
-    return [rows[i] for i in range(min(PROBE_ROWS, len(rows)))]
+def logits_apart(whole: Loaded, artefact: Backend, rows: Sequence[Example]) -> dict[str, float]:
+    """How far an artefact's logits are from those of the model it was made from.
+
+    Returns {"largest": largest difference of a logit, "typical": root mean square, "spread": standard deviation of the model's own, "rows"}
+    """
+    encoded = Encoded(_first(rows, COMPARED_ROWS), whole.task, whole.processor)
+    model, pairs = TorchBackend(whole.model), []
+    for chosen in measuring_batches(encoded, BATCH_ROWS, BATCH_TOKENS):
+        batch = encoded.batch(chosen)
+        pairs.append([whole.task.logits(backend(**batch.inputs), batch)[0].float().cpu() for backend in (model, artefact)])
+    true, found = (torch.cat(logits) for logits in zip(*pairs))
+    apart = (found - true).abs()
+    typical = apart.square().mean().sqrt().item()
+    return {"largest": apart.max().item(), "typical": typical, "spread": true.std(correction=0).item(), "rows": len(encoded)}
+
+
+def _first(rows: Sequence[Example], most: int = PROBE_ROWS) -> Sequence[Example]:
+    return [rows[i] for i in range(min(most, len(rows)))]

@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from penjing.core.contracts import Batch, Task
 from penjing.core.errors import ModelError
 from penjing.core.model_dir import ModelDir
+from penjing.core.openvino import openvino
 from penjing.core.runtime import for_children
 
 TOLERANCE = 1e-4  # of the largest logit; a row alone and in a batch differ by about 1e-6, damaged weights by far more
@@ -123,7 +124,7 @@ def _serve() -> None:
 
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
-    """What a forked child finds. Plain transformers or onnxruntime only: nothing of penjing's registers its families here."""
+    """What a forked child finds. Plain transformers or an engine only: nothing of penjing's registers its families here."""
     torch.set_num_threads(request["threads"])
     inputs, before = load_file(request["probe"]), _resident()
     try:
@@ -155,7 +156,15 @@ def _by_onnxruntime(request: dict[str, Any], inputs: dict[str, torch.Tensor]) ->
     return torch.from_numpy(found[0]), []
 
 
-_LOADERS = {"torch": _by_transformers, "onnxruntime": _by_onnxruntime}
+def _by_openvino(request: dict[str, Any], inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, list[str]]:
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": request["threads"]}
+    model = openvino().Core().compile_model(str(Path(request["path"], "openvino_model.xml")), "CPU", settings)
+    takes = {port.any_name for port in model.inputs}
+    found = model({name: value.numpy() for name, value in inputs.items() if name in takes})
+    return torch.from_numpy(found["logits"]), []
+
+
+_LOADERS = {"torch": _by_transformers, "onnxruntime": _by_onnxruntime, "openvino": _by_openvino}
 
 
 def _resident(what: str = "VmRSS") -> int:

@@ -1,54 +1,117 @@
 """Store a model in a few bits, as the artefact of an engine on which that is really faster."""
 
 import json
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from penjing.core.contracts import Task
 from penjing.core.data import Data, DataOptions
+from penjing.core.errors import OptionError
 from penjing.core.find import find
 from penjing.core.model_dir import ModelDir
 from penjing.core.options import Between
+from penjing.core.progress import say
 from penjing.core.report import Report
-from penjing.core.runtime import Runtime
+from penjing.core.runtime import Runtime, int8_kernels, processor
 
 METHODS = "methods.quantize"
+MOST_LOSS = 0.005  # of the primary metric on the tune rows: what quantizing may cost without a word
 
 
 @dataclass(frozen=True)
 class Options:
-    """How, and by which rows the ranges of activations are found."""
+    """How, for which engine, and by which rows the ranges of activations are found.
+
+    The usual engine is a fixed one and not what is fastest today: the same command shall write the same bytes.
+    """
 
     method: Annotated[str, "how numbers are stored"] = "int8"
+    engine: Annotated[
+        Literal["onnxruntime", "openvino", "auto"], "what will run it; auto makes one for each that is installed and keeps the fastest"
+    ] = "onnxruntime"
     calibration_rows: Annotated[int, "training rows from which ranges are learnt", Between(1, 1_000_000)] = 256
     data: DataOptions = DataOptions()
     settings: Any = None
 
 
 def quantize(base: ModelDir, task: Task, data: Data, options: Options, *, out: Path, runtime: Runtime) -> tuple[ModelDir, Report]:
-    """Write the artefact beside the config and the processor; calibrated on train rows, measured on tune rows."""
-    from penjing.engine import appraise, deliver, gate, load
+    """Write the artefact beside the config and the processor; calibrated on train rows, measured on tune rows.
 
+    Raises MissingExtra where the engine is not installed.
+    """
+    from penjing.engine import appraise, deliver, gate, load, remarks
+
+    engines = possible_engines(options)
+    foretell(runtime)
     gate.warm_up()
-    whole = load.load(base, task, runtime)
-    facts = write_artefact(whole, task, data, options, out)
-    model = ModelDir(out, {}).record(task=load.task_name(task), labels=task.labels, engine=facts["engine"], precision=facts["precision"])
-    parity = deliver.check_artefact(model, task, data.role("tune"), runtime)
-    report = appraise.appraise("quantize", model, task, data.role("tune"), "tune", runtime, parent=base)
-    report.facts |= {"quantized": facts, "parity": parity, "parameters": whole.parameters}
+    whole, tune = load.load(base, task, runtime), data.role("tune")
+    engine, tried = choose_engine(engines, base, whole, data, options, runtime)
+    model, facts = write_artefact(whole, data, options, engine, out)
+    parity = deliver.check_artefact(model, task, tune, runtime, whole)
+    report = appraise.appraise("quantize", model, task, tune, "tune", runtime, parent=base)
+    report.facts |= {"quantized": facts, "parity": parity, "parameters": whole.parameters, "engines": tried}
+    report.notes += remarks.remarks(report)
+    if options.engine == "auto" and len(engines) == 1:
+        report.notes.append(f"--engine auto had nothing to choose from: only {engine} is installed")
+    loss = report.before[task.primary].value - report.after[task.primary].value
+    if loss > MOST_LOSS:
+        report.notes.append(f"{task.primary} fell by {100 * loss:.1f} points on the tuning rows, more than the half point that is usual")
     return model, report
 
 
-def write_artefact(whole: Any, task: Task, data: Data, options: Options, out: Path) -> dict[str, Any]:
-    """The engine's file, config and processor in `out`; the facts of the method."""
-    from penjing.engine.batches import Encoded, measuring_order
+def possible_engines(options: Options) -> list[str]:
+    """The engines to choose from.
 
+    Raises OptionError for one that the method does not write for, MissingExtra where none is installed.
+    """
+    from penjing.engine import backends
+
+    known = list(find(METHODS, options.method).ENGINES)
+    if options.engine == "auto":
+        there = [name for name in known if backends.installed(name)]
+        return there or [backends.require(known[0])]
+    if options.engine not in known:
+        raise OptionError(f"--method {options.method} writes nothing for {options.engine}", wanted=" or ".join([*known, "auto"]))
+    return [backends.require(options.engine)]
+
+
+def foretell(runtime: Runtime) -> None:
+    """Say, before anything is done, what int8 can be expected to bring on this processor."""
+    machine = processor()
+    kernels = int8_kernels(machine["instructions"])
+    hope = f"int8 kernels of this processor: {kernels}"
+    doubt = f"{machine['processor']} tells of no instruction that adds up products of 8-bit numbers: int8 may be slower than fp32 here"
+    say(hope if kernels else doubt, runtime.quiet)
+
+
+def choose_engine(
+    engines: list[str], base: ModelDir, whole: Any, data: Data, options: Options, runtime: Runtime
+) -> tuple[str, list[dict[str, Any]]]:
+    """The engine that serves `base` best here, and an entry of `engine.contest` for each that was tried; none for an only one."""
+    from penjing.engine.contest import contest
+
+    if len(engines) == 1:
+        return engines[0], []
+    with tempfile.TemporaryDirectory(prefix="penjing-") as folder:
+        artefacts = [write_artefact(whole, data, options, name, Path(folder, name))[0] for name in engines]
+        tried = contest(base, whole, artefacts, data.role("tune"), runtime)
+    return next(name for name, entry in zip(engines, tried) if entry["status"] == "chosen"), tried
+
+
+def write_artefact(whole: Any, data: Data, options: Options, engine: str, out: Path) -> tuple[ModelDir, dict[str, Any]]:
+    """The engine's files, config and processor in `out`; the facts of the method."""
+    from penjing.engine.batches import Encoded, measuring_batches
+    from penjing.engine.load import task_name
+
+    task = whole.task
     encoded = Encoded(data.role("train", options.calibration_rows), task, whole.processor, labelled=False)
-    batches = (encoded.batch(rows) for rows in measuring_order(encoded.lengths, 16, 4096))
+    batches = (encoded.batch(rows) for rows in measuring_batches(encoded, 16, 4096))
     out.mkdir(parents=True, exist_ok=True)
-    facts = find(METHODS, options.method).apply(whole.model.eval(), batches, options.settings, out)
+    facts = find(METHODS, options.method).apply(whole.model.eval(), batches, options.settings, engine, out)
     config = {name: value for name, value in whole.model.config.to_diff_dict().items() if name != "auto_map"}  # the engine needs no code
     (out / "config.json").write_text(json.dumps(config, indent=2, default=str) + "\n", "utf-8")
     whole.processor.save_pretrained(out)
-    return facts
+    model = ModelDir(out, {}).record(task=task_name(task), labels=task.labels, engine=engine, precision=facts["precision"])
+    return model, {**facts, "kernels": int8_kernels(processor()["instructions"])}

@@ -16,6 +16,7 @@ from transformers.modeling_outputs import ImageClassifierOutput
 from penjing.core.contracts import Batch
 from penjing.core.errors import DataError, MissingExtra, ModelError
 from penjing.methods.quantize import int8
+from penjing.methods.quantize._graph import SMALL
 
 
 @dataclass
@@ -93,8 +94,8 @@ def batches(*inputs):
 
 
 def make(model, inputs, folder):
-    facts = int8.apply(model.eval(), batches(*inputs), int8.Options(), folder)
-    return Made(model, facts, str(folder / facts["file"]))
+    facts = int8.apply(model.eval(), batches(*inputs), int8.Options(), "onnxruntime", folder)
+    return Made(model, facts, str(folder / "model.onnx"))
 
 
 @pytest.fixture(scope="module")
@@ -149,10 +150,10 @@ def test_a_row_of_a_transformer_does_not_depend_on_its_neighbours(bert):
 
 
 def test_every_large_table_of_a_transformer_is_int8_in_the_file(bert):
-    tables = [t for t in bert.graph.initializer if numpy.prod(t.dims) >= int8.SMALL]
+    tables = [t for t in bert.graph.initializer if numpy.prod(t.dims) >= SMALL]
     assert {t.data_type for t in tables} == {onnx.TensorProto.INT8}
-    linears = sum(isinstance(m, nn.Linear) and m.weight.numel() >= int8.SMALL for m in bert.model.modules())
-    embeddings = sum(isinstance(m, nn.Embedding) and m.weight.numel() >= int8.SMALL for m in bert.model.modules())
+    linears = sum(isinstance(m, nn.Linear) and m.weight.numel() >= SMALL for m in bert.model.modules())
+    embeddings = sum(isinstance(m, nn.Embedding) and m.weight.numel() >= SMALL for m in bert.model.modules())
     assert len(tables) == linears + embeddings
     assert sum(bert.facts["quantized"].values()) == linears + embeddings
     assert bert.facts["quantized"]["Gather"] == embeddings
@@ -211,7 +212,7 @@ def test_an_embedding_is_at_most_half_a_step_of_its_own_row_away(tmp_path):
 
 def test_processors_that_overflow_get_weights_of_seven_bits(tmp_path, monkeypatch):
     """255 · 64 · 2 is the largest sum of two products with |w| <= 64, and fits 16 bits."""
-    monkeypatch.setattr(int8, "_overflows", lambda: True)
+    monkeypatch.setattr(int8, "overflows", lambda: True)
     made = make(OneLayer(96, 100), [{"values": torch.randn(4, 96, 1, 1)}], tmp_path)
     (table,) = [onnx.numpy_helper.to_array(t) for t in made.graph.initializer if t.data_type == onnx.TensorProto.INT8]
     assert 60 <= abs(table.astype(int)).max() <= 64
@@ -221,33 +222,33 @@ def test_processors_that_overflow_get_weights_of_seven_bits(tmp_path, monkeypatc
 def test_the_same_model_gives_the_same_bytes_quietly_and_stays_as_it_was(net, tmp_path, capfd):
     before = copy.deepcopy(net.model.state_dict())
     net.model.train()
-    int8.apply(net.model, batches(images(64), images(64, seed=1)), int8.Options(), tmp_path)
+    int8.apply(net.model, batches(images(64), images(64, seed=1)), int8.Options(), "onnxruntime", tmp_path)
     assert net.model.training
     assert all(torch.equal(value, before[name]) for name, value in net.model.state_dict().items())
-    assert onnx.load(tmp_path / int8.FILE) == onnx.load(net.path)
+    assert onnx.load(tmp_path / "model.onnx") == onnx.load(net.path)
     assert capfd.readouterr() == ("", "")
 
 
 def test_no_calibration_row_is_said(tmp_path):
     with pytest.raises(DataError, match="no row to calibrate on"):
-        int8.apply(SmallNet(), [], int8.Options(), tmp_path)
+        int8.apply(SmallNet(), [], int8.Options(), "onnxruntime", tmp_path)
 
 
 def test_a_model_too_large_for_one_file_is_refused_before_any_work(tmp_path):
     with torch.device("meta"):
         large = nn.Linear(25_000, 25_000)
     with pytest.raises(ModelError, match=r"2,500,100,000 bytes in fp32"):
-        int8.apply(large, batches({"values": torch.zeros(1, 25_000)}), int8.Options(), tmp_path)
+        int8.apply(large, batches({"values": torch.zeros(1, 25_000)}), int8.Options(), "onnxruntime", tmp_path)
 
 
 def test_a_model_without_a_layer_worth_it_is_refused(tmp_path):
     with pytest.raises(ModelError, match="OneLayer has no layer that int8 would make smaller"):
-        int8.apply(OneLayer(4, 2), batches({"values": torch.zeros(2, 4, 1, 1)}), int8.Options(), tmp_path)
-    assert not (tmp_path / int8.FILE).exists()
+        int8.apply(OneLayer(4, 2), batches({"values": torch.zeros(2, 4, 1, 1)}), int8.Options(), "onnxruntime", tmp_path)
+    assert not (tmp_path / "model.onnx").exists()
 
 
 @pytest.mark.parametrize("library", ["onnx", "onnxscript", "onnxruntime"])
 def test_a_missing_library_is_named_with_the_command_that_installs_it(library, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(MissingExtra, match=rf"(?s){library}.*pip install 'penjing\[onnx\]'"):
-        int8.apply(SmallNet(), batches(images(2)), int8.Options(), tmp_path)
+        int8.apply(SmallNet(), batches(images(2)), int8.Options(), "onnxruntime", tmp_path)

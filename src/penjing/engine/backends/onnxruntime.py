@@ -1,6 +1,6 @@
-"""ONNX Runtime on the processor: the engine of quantized artefacts."""
+"""ONNX Runtime on the processor: an engine of quantized artefacts."""
 
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import torch
@@ -11,11 +11,19 @@ from penjing.core.model_dir import ModelDir
 from penjing.core.runtime import Runtime
 
 
+def library() -> ModuleType:
+    """The engine, imported.
+
+    Raises MissingExtra where it is not installed.
+    """
+    return need("onnxruntime", "onnx")
+
+
 class OnnxRuntimeBackend:
     """A session over model.onnx; inputs that the graph does not take (token types of a model without them) are left out."""
 
     def __init__(self, path: str, threads: int | None, precision: str):
-        runtime = need("onnxruntime", "onnx")
+        runtime = library()
         options = runtime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads or 0, 1, 3
         try:

@@ -1,5 +1,6 @@
 """PyTorch in eager mode, in the precision that the weights are stored in."""
 
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -9,6 +10,11 @@ from penjing.core.model_dir import ModelDir
 from penjing.core.runtime import Runtime
 from penjing.engine.load import load_model
 from penjing.engine.threads import torch_threads
+
+
+def library() -> ModuleType:
+    """The engine, which is always installed."""
+    return torch
 
 
 class TorchBackend:

@@ -1,0 +1,52 @@
+"""What a card says of an engine's artefact: what is in it, what it may cost, and why this engine."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from penjing.core.report import Report
+from penjing.engine import words
+
+
+def quantized_sentence(report: Report) -> str:
+    """What is stored in few bits, on which kernels it runs and how far its logits are from the parent's; empty for other models."""
+    facts = report.facts.get("quantized")
+    if not facts:
+        return ""
+    kernels = f"; kernels of this processor: {facts['kernels']}" if facts.get("kernels") else ""
+    text = f"{words.share(facts['int8_share'])} of the weights of its layers have {facts['bits']} bits, the rest 32{kernels}."
+    if apart := report.facts.get("parity", {}).get("parent"):
+        text += (
+            f" On {apart['rows']} tuning rows its logits are {apart['typical']:.2g} from the parent's (root mean square; at most "
+            f"{apart['largest']:.2g}), where those spread by {apart['spread']:.2g}."
+        )
+    return text
+
+
+def remarks(report: Report) -> list[str]:
+    """Notes that a reader of a quantized model must not miss."""
+    facts, found = report.facts.get("quantized"), []
+    if not facts:
+        return []
+    if tried := report.facts.get("engines"):
+        found.append(_tried(tried))
+    if not facts["kernels"]:
+        found.append("this processor tells of no instruction that adds up products of 8-bit numbers; where there is one int8 is faster")
+    if facts["reduce_range"]:
+        found.append("weights have 7 bits, not 8: on this processor sums of 8-bit products overflow, and then answers are wrong")
+    speed = report.facts["latency"]
+    if speed["ratio"] < 1:
+        factor, word = words.speed(speed)
+        found.append(f"on this machine {speed['engine']['child']} is {factor} × {word} than its parent, {speed['engine']['parent']}")
+    return found
+
+
+def _tried(entries: Sequence[dict[str, Any]]) -> str:
+    listed = "; ".join(
+        f"{entry['engine']} {words.shown('latency_ms', entry['latency_ms'])}"
+        + (f" and {entry['flips']} of {entry['rows']} answers flipped" if "flips" in entry else "")
+        for entry in entries
+    )
+    chosen = next(entry["engine"] for entry in entries if entry["status"] == "chosen")
+    dropped = [entry["engine"] for entry in entries if entry["status"] == "flips more"]
+    why = f", as {' and '.join(dropped)} flips more than chance explains" if dropped else " as the fastest"
+    return f"engines tried for one row on {entries[0]['threads']} thread: {listed}; {chosen} was chosen{why}"

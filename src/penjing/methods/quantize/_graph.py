@@ -1,0 +1,152 @@
+"""A torch model as an ONNX graph in fp32: traced, constants computed, names taken away again before it is written.
+
+The one form from which the artefacts of every engine are made.
+"""
+
+import contextlib
+import copy
+import io
+import itertools
+import logging
+import string
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+from torch.export import Dim
+from transformers import PreTrainedModel
+
+from penjing.core.errors import need
+
+OPSET = 20
+SMALL = 2**13  # numbers in a table: below it int8 saves less than the nodes around it cost, and the last layer keeps its precision
+WEIGHTED = ("Conv", "ConvTranspose", "MatMul", "Gemm", "Gather")  # operations whose second (Gather: first) input is a trained table
+
+
+class _Logits(torch.nn.Module):
+    """The model as the exporter traces it: from tensors, in the order of `names`, to the logits."""
+
+    def __init__(self, model: torch.nn.Module, names: list[str]):
+        super().__init__()
+        self.model, self.names = model, names
+
+    def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
+        return self.model(**dict(zip(self.names, tensors))).logits
+
+
+def export(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> Any:
+    """The model in fp32 as an onnx.ModelProto, traced on a copy."""
+    twin = copy.deepcopy(model).cpu().float().eval()
+    if isinstance(twin, PreTrainedModel):
+        twin.set_attn_implementation("eager")  # sdpa adds guards for fully masked rows: 72 more nodes in MiniLM, 3 to 8 % slower
+    names = list(inputs)
+    axes = tuple({0: Dim("batch")} | ({1: Dim("sequence")} if inputs[name].ndim == 2 else {}) for name in names)
+    program: Any = torch.onnx.export(
+        _Logits(twin, names).eval(),
+        tuple(_example(inputs[name]) for name in names),
+        dynamo=True,
+        opset_version=OPSET,
+        dynamic_shapes=(axes,),
+        input_names=names,
+        output_names=["logits"],
+        external_data=False,
+        verbose=False,
+    )
+    return program.model_proto
+
+
+def _example(value: torch.Tensor) -> torch.Tensor:
+    """Two rows, and two tokens or more: an axis of length 1 would be traced as fixed."""
+    row = value[:1].cpu()
+    if row.ndim == 2 and row.shape[1] == 1:
+        row = row.repeat(1, 2)
+    return row.repeat(2, *[1] * (row.ndim - 1))
+
+
+def folded(plain: Any, folder: Path) -> Any:
+    """The same graph with constants computed and batch norms folded into the convolutions before them."""
+    onnx, onnxruntime = need("onnx", "onnx"), need("onnxruntime", "onnx")
+    options = session_options()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC  # the level that is the same on all machines
+    options.optimized_model_filepath = str(folder / "folded.onnx")
+    onnxruntime.InferenceSession(plain.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return onnx.load(folder / "folded.onnx")
+
+
+def session_options() -> Any:
+    options = need("onnxruntime", "onnx").SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3  # errors only
+    return options
+
+
+def tables(graph_model: Any) -> Iterator[tuple[Any, Any]]:
+    """Every node that multiplies by, or looks up in, a trained fp32 table, with that table."""
+    onnx = need("onnx", "onnx")
+    trained = {t.name: t for t in graph_model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT and len(t.dims) >= 2}
+    for node in graph_model.graph.node:
+        if node.op_type in WEIGHTED:
+            name = node.input[0 if node.op_type == "Gather" else 1]
+            if name in trained:
+                yield node, trained[name]
+
+
+def compact(small: Any) -> Any:
+    """The same computation without names, shapes and remarks: a quarter of a small network's file."""
+    graph = small.graph
+    del graph.value_info[:]
+    everything = [small, graph, *graph.node, *graph.initializer, *graph.input, *graph.output]
+    for part in everything:
+        part.doc_string = ""
+        del part.metadata_props[:]
+    fixed = {"": "", **{value.name: value.name for value in (*graph.input, *graph.output)}}
+    short = ("".join(letters) for size in itertools.count(1) for letters in itertools.product(string.ascii_letters, repeat=size))
+    names = _Names(fixed, (name for name in short if name not in fixed))
+    for tensor in graph.initializer:
+        tensor.name = names[tensor.name]
+    for node in graph.node:
+        node.name = ""
+        node.input[:] = [names[name] for name in node.input]
+        node.output[:] = [names[name] for name in node.output]
+    return small
+
+
+class _Names(dict[str, str]):
+    """Old name -> short name, given out on first sight."""
+
+    def __init__(self, fixed: dict[str, str], short: Iterator[str]):
+        super().__init__(fixed)
+        self.short = short
+
+    def __missing__(self, old: str) -> str:
+        self[old] = next(self.short)
+        return self[old]
+
+
+def overflows() -> bool:
+    """Whether this processor cuts sums of two 8-bit products at 16 bits, as x86 does without VNNI; then weights get 7 bits."""
+    onnx, onnxruntime = need("onnx", "onnx"), need("onnxruntime", "onnx")
+    make, kind = onnx.helper, onnx.TensorProto
+    weight = onnx.numpy_helper.from_array(numpy.full((64, 16), 127, "int8"), "b")
+    ends = [make.make_tensor_value_info("a", kind.UINT8, [1, 64])], [make.make_tensor_value_info("y", kind.INT32, [1, 16])]
+    graph = make.make_graph([make.make_node("MatMulInteger", ["a", "b"], ["y"])], "sums", *ends, initializer=[weight])
+    model = make.make_model(graph, opset_imports=[make.make_opsetid("", OPSET)], ir_version=10)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), session_options(), providers=["CPUExecutionProvider"])
+    (sums,) = session.run(None, {"a": numpy.full((1, 64), 255, "uint8")})
+    return bool((sums != 64 * 255 * 127).any())
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep exporters' progress and warnings off the terminal; errors are raised as ever."""
+    level = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

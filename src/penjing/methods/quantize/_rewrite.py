@@ -1,0 +1,126 @@
+"""An ONNX graph on its way to int8: embedding tables and linear layers, rewritten node by node.
+
+Letters   K inputs and N outputs of a linear layer, V entries of an embedding table, H its width
+"""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import numpy
+
+from penjing.core.errors import need
+from penjing.methods.quantize._graph import SMALL, tables
+
+TINY = 1e-20  # least scale: a row of zeros stays one
+
+
+class Rewrite:
+    """Nodes and tables so far.
+
+    product   how a linear layer is multiplied, `by_tokens` or `by_groups`
+    top       largest weight of a linear layer, 127 or 63
+    """
+
+    def __init__(self, plain: Any, product: "Product", top: int):
+        self.onnx = need("onnx", "onnx")
+        self.plain, self.product, self.top = plain, product, top
+        self.tables = {node.output[0]: table for node, table in tables(plain) if fits(node, table)}
+        self.nodes: list[Any] = []
+        self.constants: dict[str, Any] = {}
+        self.shared: dict[str, str] = {}  # activation or weight -> name of what was computed of it once
+
+    def table(self, node: Any) -> Any | None:
+        """The weights of a node that can be stored in int8, as an array; None for any other node."""
+        found = self.tables.get(node.output[0])
+        return None if found is None else self.onnx.numpy_helper.to_array(found)
+
+    def embedding(self, node: Any, table: Any) -> None:
+        """table (V, H): look up the int8 row and its scale, and multiply."""
+        whole, scale = quantized(table, 1, 127)
+        name, ids, out = node.input[0], node.input[1], node.output[0]
+        self.add("Gather", [self.constant(f"{name}/int8", whole), ids], f"{out}/int8")
+        self.add("Cast", [f"{out}/int8"], f"{out}/whole", to=self.onnx.TensorProto.FLOAT)
+        self.add("Gather", [self.constant(f"{name}/scale", scale), ids], f"{out}/scale")
+        self.add("Mul", [f"{out}/whole", f"{out}/scale"], out)
+
+    def linear(self, node: Any, table: Any) -> None:
+        """table (K, N), or (N, K) where the node says that it is transposed."""
+        transposed = any(a.name == "transB" and a.i for a in node.attribute)
+        whole, scale = quantized(table.T if transposed else table, 0, self.top)
+        x, weight, *bias = node.input
+        out = node.output[0]
+        key = f"{weight}/{'t' if transposed else 'n'}"
+        product = f"{out}/scaled" if bias else out
+        self.product(self, x, self.constant(f"{key}/int8", whole), self.constant(f"{key}/scale", scale[0]), product)
+        if bias:
+            self.add("Add", [product, bias[0]], out)
+
+    def add(self, operation: str, inputs: list[str], output: str, **attributes: Any) -> None:
+        self.nodes.append(self.onnx.helper.make_node(operation, inputs, [output], **attributes))
+
+    def constant(self, name: str, value: Any) -> str:
+        if name not in self.constants:
+            self.constants[name] = self.onnx.numpy_helper.from_array(numpy.asarray(value), name)
+        return name
+
+    def done(self) -> Any:
+        """A new model of these nodes, without the tables that nobody reads any more."""
+        small = self.onnx.ModelProto()
+        small.CopyFrom(self.plain)
+        used = {name for node in self.nodes for name in node.input}
+        kept = [t for t in itertools.chain(small.graph.initializer, self.constants.values()) if t.name in used]
+        for field in (small.graph.node, small.graph.initializer, small.graph.value_info):
+            del field[:]
+        small.graph.node.extend(self.nodes)
+        small.graph.initializer.extend(kept)
+        if not any(entry.domain == "com.microsoft" for entry in small.opset_import):
+            small.opset_import.append(self.onnx.helper.make_opsetid("com.microsoft", 1))
+        return small
+
+
+Product = Callable[[Rewrite, str, str, str, str], None]
+"""Adds the nodes that multiply an activation x (..., K) by int8 weights (K, N) with scales (N,): names of the three and of the result."""
+
+
+def by_tokens(graph: Rewrite, x: str, weight: str, scale: str, product: str) -> None:
+    """Quantize every token here: x (..., K) becomes round(127 x / m) + 128 with m (..., 1) the largest |x| of its token.
+
+    That is done once for all layers that read x. The product is exact in int32, and is scaled by m / 127 and by the scale of each column.
+
+    Source: ZeroQuant (Yao et al. 2022), section 4.1; symmetric.
+    """
+    step, middle = graph.constant("step", numpy.float32(1 / 127)), graph.constant("middle", numpy.uint8(128))
+    if x not in graph.shared:
+        graph.add("Abs", [x], f"{x}/abs")
+        graph.add("ReduceMax", [f"{x}/abs", graph.constant("last", numpy.array([-1], "int64"))], f"{x}/max", keepdims=1)
+        graph.add("Max", [f"{x}/max", graph.constant("tiny", numpy.float32(TINY))], f"{x}/scale")
+        graph.add("Div", [x, f"{x}/scale"], f"{x}/share")
+        graph.add("QuantizeLinear", [f"{x}/share", step, middle], f"{x}/uint8")
+        graph.shared[x] = f"{x}/scale"
+    graph.add("MatMulIntegerToFloat", [f"{x}/uint8", weight, step, scale, middle], f"{product}/whole", domain="com.microsoft")
+    graph.add("Mul", [f"{product}/whole", graph.shared[x]], product)
+
+
+def by_groups(graph: Rewrite, x: str, weight: str, scale: str, product: str) -> None:
+    """Leave the activations to an engine that quantizes groups of neighbouring inputs itself where it finds int8 weights."""
+    if weight not in graph.shared:
+        graph.add("DequantizeLinear", [weight, scale], f"{weight}/fp32", axis=1)
+        graph.shared[weight] = f"{weight}/fp32"
+    graph.add("MatMul", [x, graph.shared[weight]], product)
+
+
+def fits(node: Any, table: Any) -> bool:
+    """Whether `Rewrite` knows this use of a table: a linear layer or a look-up of rows, and not a small one."""
+    odd = {
+        "MatMul": (),
+        "Gemm": [a for a in node.attribute if (a.name == "transA" and a.i) or (a.name in ("alpha", "beta") and a.f != 1)],
+        "Gather": [a for a in node.attribute if a.name == "axis" and a.i],
+    }
+    return node.op_type in odd and not odd[node.op_type] and len(table.dims) == 2 and numpy.prod(table.dims) >= SMALL
+
+
+def quantized(table: Any, axis: int, top: int) -> tuple[Any, Any]:
+    """A matrix as int8 in [-top, top] and its fp32 scales, one for each slice along `axis`, which keeps length 1."""
+    scale = numpy.maximum(numpy.abs(table).max(axis, keepdims=True) / top, TINY).astype("float32")
+    return numpy.rint(table / scale).astype("int8"), scale
