@@ -3,7 +3,7 @@
 import pytest
 from statsmodels.stats.proportion import proportion_confint
 
-from penjing.maths.flips import discordant, flips
+from penjing.maths.flips import discordant, flips, sign_test
 
 
 def test_flips_count_changed_answers_of_any_kind():
@@ -30,3 +30,11 @@ def test_answers_to_different_rows_are_refused():
         discordant([1, 0], [1])
     with pytest.raises(ValueError, match="shorter"):
         flips([1, 0], [1])
+
+
+def test_the_sign_test_sums_binomials_of_the_rows_that_only_one_marks():
+    """3 against 1 of 4 rows: (4 + 1) / 2**4; a row that both mark counts for neither."""
+    first, second = [True, True, True, False, True, False], [False, False, False, True, True, False]
+    assert sign_test(first, second) == pytest.approx(5 / 16)
+    assert sign_test(second, first) == pytest.approx(15 / 16)
+    assert sign_test(first, first) == 1.0

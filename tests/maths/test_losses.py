@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from scipy.special import log_softmax, rel_entr, softmax
+from scipy.special import expit, log_softmax, rel_entr, softmax
 
 from penjing.maths import losses
-from penjing.maths.losses import cross_entropy, kl
+from penjing.maths.losses import binary_cross_entropy, cross_entropy, divergence, kl, squared_error
 
 
 @pytest.fixture(params=["whole", "in chunks"])
@@ -47,6 +47,41 @@ def test_logits_in_half_precision_are_upcast_before_the_softmax_not_after():
     exact = -log_softmax(logits.detach().double().numpy(), 1)[range(50), range(50)]
     assert cross_entropy(logits, targets).total.dtype == torch.float32
     np.testing.assert_allclose(cross_entropy(logits, targets).total.detach(), exact, rtol=2e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_binary_cross_entropy_and_its_gradient_are_those_of_torch_in_fp32(chunk, dtype):
+    logits, targets = _logits(9, 7, dtype=dtype), (_logits(9, 7, seed=1).detach() > 0).float()
+    loss = binary_cross_entropy(logits, targets)
+    loss.mean().backward()
+    again = logits.detach().clone().requires_grad_()
+    expected = F.binary_cross_entropy_with_logits(again.float(), targets)  # its mean is over rows and labels
+    expected.backward()
+    torch.testing.assert_close(loss.mean(), expected)
+    torch.testing.assert_close(logits.grad, again.grad)
+    assert loss.count.tolist() == [7] * 9 and loss.total.dtype == torch.float32
+
+
+def test_squared_error_is_that_of_torch_row_by_row():
+    values, targets = _logits(9, dtype=torch.bfloat16), _logits(9, seed=1).detach()
+    loss = squared_error(values, targets)
+    torch.testing.assert_close(loss.total, F.mse_loss(values.float(), targets, reduction="none"))
+    assert loss.count.tolist() == [1] * 9
+
+
+def test_divergence_of_numbers_is_their_squared_difference_and_of_distributions_kl():
+    student, teacher = _logits(9, 1).detach(), _logits(9, 1, seed=1).detach()
+    torch.testing.assert_close(divergence(student, teacher, 5.0), (student - teacher).square()[:, 0])
+    student, teacher = _logits(9, 7).detach(), _logits(9, 7, seed=1).detach()
+    torch.testing.assert_close(divergence(student, teacher, 5.0), kl(student, teacher, 5.0))
+
+
+def test_kl_of_no_and_yes_is_that_of_two_coins():
+    """How labels that do not exclude each other are distilled: logits 0 and z are a coin of chance sigmoid(z)."""
+    student, teacher = _logits(9).detach(), _logits(9, seed=1).detach()
+    pairs = [torch.stack([torch.zeros(9), z], -1) for z in (student, teacher)]
+    q, p = (expit(x.double().numpy()) for x in (student, teacher))
+    np.testing.assert_allclose(kl(*pairs), rel_entr(p, q) + rel_entr(1 - p, 1 - q), rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0, 5.0])

@@ -3,7 +3,7 @@
 import pytest
 
 from penjing.engine import measure
-from penjing.stages import shrink
+from penjing.stages import _search
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -11,6 +11,6 @@ def few():
     """Intervals from 20 resamples; two shapes to search."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measure, "RESAMPLES", 20)
-        patch.setattr(shrink, "LAYER_SHARES", (0.5,))
-        patch.setattr(shrink, "WIDTH_SHARES", (1.0, 0.5))
+        patch.setattr(_search, "LAYER_SHARES", (0.5,))
+        patch.setattr(_search, "WIDTH_SHARES", (1.0, 0.5))
         yield

@@ -95,6 +95,25 @@ def test_readers_and_the_other_commands_are_functions_too(text_parent, reviews, 
     assert all(getattr(penjing, name) is not None for name in dir(penjing))
 
 
+def test_an_opened_model_is_taken_in_place_of_its_path(pruned, text_parent, reviews, runtime):
+    parent, child = ModelDir.open(text_parent), pruned[0]
+    report = penjing.compare(parent, reviews, child=child, runtime=runtime, rows="tune")
+    assert report.model["path"] == str(child.path) and report.model["sha256"] == child.sha256()
+    by_path = _frame.prepare("distill", text_parent, reviews, {"student": str(child.path)}, runtime)
+    by_model = _frame.prepare("distill", parent, reviews, {"student": child}, runtime)
+    assert by_model.inputs() == by_path.inputs()
+
+
+def test_a_new_text_model_gets_the_tokenizer_that_was_asked_for(reviews, runtime, tmp_path):
+    words = {"task": "text-classification", "tokenizer": "bpe", "vocabulary": 500, "epochs": 0, "runtime": runtime}
+    model, report = penjing.finetune("new:bert-tiny", reviews, out=tmp_path / "bytes", **words)
+    assert model.config["vocab_size"] == 500 and json.loads((model.path / "tokenizer.json").read_text())["model"]["type"] == "BPE"
+    facts = report.facts["tokenizer"]
+    assert (facts["kind"], facts["vocabulary"], facts["unknown_share"]) == ("bpe", 500, 0)
+    assert "bpe with 500 pieces learnt from the training rows" in (model.path / "README.md").read_text("utf-8")
+    assert model.lineage[-1]["options"]["tokenizer"] == "bpe"
+
+
 def test_a_word_that_no_stage_knows_is_refused_in_python_too(text_parent, reviews, tmp_path):
     with pytest.raises(OptionError, match="no option --epoch"):
         penjing.finetune(text_parent, reviews, out=tmp_path / "x", epoch=3)

@@ -10,7 +10,7 @@ import penjing
 from penjing.core.errors import DataError
 from penjing.core.model_dir import ModelDir
 from penjing.core.report import Report
-from penjing.stages import shrink
+from penjing.stages import _search
 
 QUICK = {"floor": "5", "quantize": False, "epochs": 1, "learning_rate": 1e-3}
 
@@ -60,8 +60,8 @@ def test_its_card_is_one_that_the_hub_reads(small):
 
 def test_a_child_that_does_not_pass_is_returned_with_what_it_missed_by(tmp_path, text_parent, reviews, runtime, monkeypatch):
     """A student that learns nothing is all there is to choose from."""
-    monkeypatch.setattr(shrink, "LAYER_SHARES", (1.0,))
-    monkeypatch.setattr(shrink, "WIDTH_SHARES", (1.0,))
+    monkeypatch.setattr(_search, "LAYER_SHARES", (1.0,))
+    monkeypatch.setattr(_search, "WIDTH_SHARES", (1.0,))
     out = tmp_path / "small"
     words = {**QUICK, "epochs": 0, "students": ["new:bert-tiny"]}
     model, report = penjing.shrink(text_parent, reviews, out=out, runtime=runtime, **words)
@@ -76,7 +76,7 @@ def test_a_search_that_fails_leaves_nothing(tmp_path, text_parent, reviews, runt
     def broken(*_):
         raise DataError("x")
 
-    monkeypatch.setattr(shrink, "choose", broken)
+    monkeypatch.setattr(_search, "choose", broken)
     with pytest.raises(DataError):
         penjing.shrink(text_parent, reviews, out=tmp_path / "small", runtime=runtime, candidates=1, **{**QUICK, "epochs": 0})
     assert list(tmp_path.iterdir()) == []
@@ -89,7 +89,7 @@ def test_shapes_are_timed_before_any_is_trained_and_limits_leave_only_what_fits(
         seen["candidates"] = candidates
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(shrink, "train", stop)
+    monkeypatch.setattr(_search, "train", stop)
     most = ModelDir.open(text_parent).bytes() * 0.69
     words = {**QUICK, "max_bytes": int(most)}
     with pytest.raises(KeyboardInterrupt):
@@ -112,9 +112,9 @@ def test_the_search_halves_its_way_to_the_smallest_shape_that_is_likely_to_pass(
         tried.append(candidate.name)
         candidate.verdict = judge(0 if int(candidate.name) <= provable else 100, 0, 500, floor)
 
-    monkeypatch.setattr(shrink, "_train", trained)
+    monkeypatch.setattr(_search, "_train", trained)
     options = SimpleNamespace(budget=None, candidates=3)
-    search = SimpleNamespace(data=SimpleNamespace(role=lambda name: range(500)), options=options, runtime=runtime)
-    shrink.train([shrink.Candidate(str(number), (("layers", 0.5),)) for number in range(7)], 0.03, search)
+    search = SimpleNamespace(data=SimpleNamespace(role=lambda name: SimpleNamespace(units=500)), options=options, runtime=runtime)
+    _search.train([_search.Candidate(str(number), (("layers", 0.5),)) for number in range(7)], 0.03, search)
     passed = [int(name) for name in tried if int(name) <= provable]
     assert len(tried) <= 3 and max(passed, default=-1) == provable

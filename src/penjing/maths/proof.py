@@ -8,7 +8,9 @@ nothing else.
     judge on tuning rows -> screen (who is tried, in which order) -> prove on proof rows, stop at the first failure
 
 Tango 1998, Statistics in Medicine 17:891; by exact sums a loss of just the floor passes in 4 to 5.5 % of
-cases, in 6.8 % in the worst corner (no row ever gets better, and hardly more rows than zero flips need).
+cases, in 6.8 % in the worst corner (no row ever gets better, and hardly more rows than zero flips need). Rows that come in groups
+are no rows to Tango: with groups of 8 to 20 whose rows share a third to a tenth of their variance it passes 16 to 20 %, where a
+bootstrap over groups passes 0 to 4 % (400 draws each, 2026-11-22); of R², also with heavy tails, it passes 1.5 to 4.5 %.
 A fixed sequence spends the full level on each: Maurer, Hothorn, Lehmacher 1995; Wiens 2003, Pharmaceutical
 Statistics 2:211. It holds because the order comes from tuning rows only.
 
@@ -41,6 +43,7 @@ class Verdict(NamedTuple):
     n               rows, or groups where rows come in groups
     spread          standard error of the loss, as if one more row had flipped: never 0
     worse, better   paired counts b and c; None where the metric is no mean of right and wrong
+    test            where the bound comes from
     """
 
     loss: float
@@ -50,6 +53,7 @@ class Verdict(NamedTuple):
     spread: float
     worse: int | None = None
     better: int | None = None
+    test: str = "Tango score test"
 
     @property
     def passed(self) -> bool:
@@ -66,14 +70,6 @@ class Proof(NamedTuple, Generic[Item]):
 
     proven: Item | None
     verdicts: list[tuple[Item, Verdict]]
-
-    @property
-    def missed_by(self) -> float | None:
-        """How far the best candidate's bound lies above the floor; None where something is proven."""
-        if self.proven is not None or not self.verdicts:
-            return None
-        best = self.verdicts[0][1]
-        return best.upper - best.floor
 
 
 def tango_upper(worse: ArrayLike, better: ArrayLike, n: ArrayLike, level: float = LEVEL) -> np.ndarray:
@@ -159,7 +155,7 @@ def judge_by_bootstrap(
         loss + 0.5 / independent + float(ndtri(level)) * spread,
         float(tango_upper(0, 0, num_units, level)),
     )
-    return Verdict(loss, max(bounds), floor, num_units, spread)
+    return Verdict(loss, max(bounds), floor, num_units, spread, test="paired bootstrap")
 
 
 def chance(verdict: Verdict, num_proof: int, level: float = LEVEL) -> float:

@@ -1,22 +1,32 @@
 """What is wrong with a call is said before its rows are read and long before anything is trained."""
 
+from pathlib import Path
 from typing import Any
 
+import pyarrow
+
 from penjing.core.contracts import Task
+from penjing.core.data import DataOptions, named
 from penjing.core.errors import ModelError, OptionError, TaskError, nearest
 from penjing.core.find import find, names
+from penjing.core.kinds import is_list
 from penjing.core.model_dir import ModelDir
+from penjing.core.options import spell
+from penjing.core.runtime import Runtime
+from penjing.core.tokenizing import Tokenizing
+
+FINETUNE = "methods.finetune"
 
 
-def task_type(base: ModelDir | str, named: str | None, stage: str) -> type[Task]:
+def task_type(base: ModelDir | str, chosen: str | None, stage: str) -> type[Task]:
     """The task that the user named, else the one that the model was made for.
 
     Raises TaskError where neither is known, or they do not go together; OptionError for a task that is not there.
     """
     made_for = base.task if isinstance(base, ModelDir) else None
-    name, shown = named or made_for, base.path if isinstance(base, ModelDir) else base
+    name, shown = chosen or made_for, base
     if name is None:
-        fix = "pass --task" if stage == "finetune" else "penjing finetune it first"
+        fix = "pass --task, to a recipe --set task=TASK" if stage == "finetune" else "penjing finetune it first"
         raise TaskError(f"{shown} does not say which task it is for", wanted=nearest("", names("tasks")), fix=fix)
     task: type[Task] = find("tasks", name).TASK
     if made_for and find("tasks", made_for).TASK.media != task.media:
@@ -28,7 +38,40 @@ def task_type(base: ModelDir | str, named: str | None, stage: str) -> type[Task]
     return task
 
 
-def require_models(stage: str, base: ModelDir | str, options: Any, task: type[Task], makes: bool) -> None:
+def head_of(kind: type[Task], base: ModelDir | str, options: Any, data: str | Path, learns: bool) -> str | None:
+    """The kind of answer: the one that the user named or the model gives, else that which fits the target column of the data.
+
+    learns   whether the head of the model is learnt anew
+
+    Raises OptionError for one that the task does not have, that the model does not give, or that other options do not fit.
+    """
+    head = _head_of(kind, base, options, data, learns)
+    if head == "number" and vars(options).get("class_weights", "none") != "none":
+        raise OptionError("--class-weights weigh labels, and these answers are numbers", wanted="none", fix="leave --class-weights out")
+    return head
+
+
+def _head_of(kind: type[Task], base: ModelDir | str, options: Any, data: str | Path, learns: bool) -> str | None:
+    chosen = vars(options).get("head")
+    if chosen and chosen not in kind.heads:
+        there = " or ".join(kind.heads)
+        raise OptionError(f"--head cannot be {chosen!r} in this task", wanted=there or "none: it has one kind", fix="leave --head out")
+    if not learns:
+        if chosen and chosen != base.head:  # type: ignore[union-attr]
+            given = f"{base} answers with {base.head}"  # type: ignore[union-attr]
+            raise OptionError(f"--head cannot be {chosen!r}: {given}", wanted=base.head, fix="pass --new-head too")  # type: ignore[union-attr]
+        return base.head  # type: ignore[union-attr]
+    return chosen or head_of_data(kind, data, options.data)
+
+
+def head_of_data(kind: type[Task], data: str | Path, options: DataOptions) -> str | None:
+    """The kind of answer that fits the target column."""
+    rows, column = named(data, options), kind.target_columns[0]
+    held = rows.arrow(column).type if column in rows.columns else pyarrow.string()
+    return kind.guess_head(set if is_list(held) else float if pyarrow.types.is_floating(held) else str)
+
+
+def require_models(stage: str, base: ModelDir | str, options: Any, task: type[Task], makes: bool, runtime: Runtime) -> None:
     """Raise unless the stage can work with `base` and with every model that its options name: sizes, engines, labels.
 
     makes   whether it trains or changes the model
@@ -40,8 +83,9 @@ def require_models(stage: str, base: ModelDir | str, options: Any, task: type[Ta
         if makes:
             require_torch(base)
         if stage != "finetune" and base.labels is None:
-            raise ModelError(f"{base.path} does not name its labels", wanted="id2label in config.json", fix="penjing finetune it first")
+            raise ModelError(f"{base} does not name its labels", wanted="id2label in config.json", fix="penjing finetune it first")
     elif stage == "finetune":
+        require_pretrained(base, options.method)
         check_size(base.removeprefix(PREFIX), task())
     else:
         fix = f"penjing finetune {base} DATA --out DIRECTORY makes one"
@@ -50,21 +94,42 @@ def require_models(stage: str, base: ModelDir | str, options: Any, task: type[Ta
         if not size.startswith(PREFIX):
             raise OptionError(f"--students cannot be {size!r}", wanted="new:<size>", fix="penjing families lists the sizes")
         check_size(size.removeprefix(PREFIX), task())
+    if "tokenizing" in vars(options):
+        _require_new_text(base, task, options.tokenizing)
     if "student" in vars(options):
         if options.student is None:
             raise OptionError("--student must be given", wanted="new:<size> or a model directory", fix="penjing families lists the sizes")
         if options.student.startswith(PREFIX):
             check_size(options.student.removeprefix(PREFIX), task())
         else:
-            require_torch(ModelDir.open(options.student))
+            require_torch(ModelDir.open(options.student, runtime))
     if child := vars(options).get("child"):
-        _require_same_labels(base, ModelDir.open(child))
+        _require_same_labels(base, ModelDir.open(child, runtime))
+
+
+def require_pretrained(base: str, method: str) -> None:
+    """Raise OptionError for a method of finetune that builds on what a model has learnt, where `base` is new:<size>."""
+    if find(FINETUNE, method).PRETRAINED:
+        without = [name for name in names(FINETUNE) if not find(FINETUNE, name).PRETRAINED]
+        raise OptionError(
+            f"--method {method} builds on what a model has learnt, and {base} has learnt nothing",
+            wanted=nearest(method, without),
+            fix="leave --method out, or name a model directory",
+        )
+
+
+def _require_new_text(base: ModelDir | str, task: type[Task], tokenizing: Tokenizing) -> None:
+    """Raise OptionError for a tokenizer that would not be made."""
+    flag = next((spell(name) for name, value in vars(tokenizing).items() if value is not None), None)
+    if flag and (isinstance(base, ModelDir) or task.media != "text"):
+        why = "which has its tokenizer" if task.media == "text" else f"which reads {task.media}"
+        raise OptionError(f"{flag} is not for {base}, {why}", wanted="a new text model, new:<size>", fix=f"leave {flag} out")
 
 
 def _require_same_labels(base: Any, child: ModelDir) -> None:
     if child.labels != base.labels:
         raise ModelError(
-            f"{child.path} answers with other labels than {base.path}, or has them in another order: {child.labels}",
+            f"{child} answers with other labels than {base}, or has them in another order: {child.labels}",
             wanted=f"{base.labels}",
             fix="compare a child with the model it was made from",
         )

@@ -8,7 +8,7 @@ from typing import Any
 from penjing.core.find import find
 from penjing.core.model_dir import ModelDir, check_free
 from penjing.core.runtime import Runtime
-from penjing.stages import prune, shrink
+from penjing.stages import finetune, prune, shrink
 from penjing.stages._frame import NEW, Call, already, prepare
 
 TIMED_STEPS = 5
@@ -61,16 +61,19 @@ def words_for(seconds: float) -> str:
 def _training(prepared: Call) -> tuple[int, float]:
     """Steps of a training, and seconds by the time that a few of them take now."""
     from penjing.engine import batches, threads, train
+    from penjing.methods.finetune import whole
 
     student, loss = _trained(prepared)
     rows = prepared.data.role("train")
     encoded = batches.Encoded(rows, prepared.task, student.processor)
-    state = train.State(student.model, encoded, prepared.options.training, prepared.runtime)
+    tuned = prepared.stage == "finetune"
+    learner = finetune.learner(student, prepared.options, prepared.runtime) if tuned else whole(student.model)
+    state = train.State(learner, encoded, prepared.options.training, prepared.runtime)
     if not state.steps:
         return 0, 0.0
     with threads.torch_threads(threads.choose_threads(state, loss)):
         started = time.perf_counter()
-        order = state.order(0)[:TIMED_STEPS]
+        order = state.order.batches(0, 0)[:TIMED_STEPS]
         for chosen in order:
             train.gradients(state, encoded.batch(chosen), loss)
     return state.steps, state.steps * (time.perf_counter() - started) / len(order)
@@ -82,7 +85,7 @@ def _trained(prepared: Call) -> tuple[Any, Any]:
 
     stage, base, task, data, options, runtime = prepared
     if isinstance(base, str):
-        return create.create(base.removeprefix(NEW), task, data.role("train"), runtime), task.loss
+        return create.create(base.removeprefix(NEW), task, data.role("train"), runtime, tokenizing=options.tokenizing), task.loss
     whole = load.load(base, task, runtime)
     if stage == "finetune":
         return whole, task.loss
@@ -90,7 +93,7 @@ def _trained(prepared: Call) -> tuple[Any, Any]:
         loss = teach.loss_by(whole, options.method, options.settings)
         if options.student.startswith(NEW):
             return create.create(options.student.removeprefix(NEW), task, data.role("train"), runtime, whole.processor), loss
-        return load.load(ModelDir.open(options.student), task, runtime), loss
+        return load.load(ModelDir.open(options.student, runtime), task, runtime), loss
     method = options.recovery if stage == "prune" else "logits"
     teacher = load.load(base, task, runtime)
     if stage == "prune":

@@ -8,6 +8,7 @@ import datetime
 import functools
 import hashlib
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,15 +19,17 @@ from penjing.core.errors import ModelError, OptionError
 from penjing.core.find import find, names
 from penjing.core.model_dir import META, ModelDir, check_free, staged
 from penjing.core.options import Flag, build, flags
-from penjing.core.progress import say
+from penjing.core.progress import say, told
 from penjing.core.report import Measure, Report
 from penjing.core.roles import merge_sketches
 from penjing.core.runtime import Runtime, environment, versions
-from penjing.stages._checks import require_models, task_type
+from penjing.stages import _cross_fit
+from penjing.stages._checks import head_of, require_models, task_type
 
 MAKERS = ("finetune", "distill", "prune", "quantize", "shrink")
 READERS = ("evaluate", "compare")
 NEW = "new:"
+ROUNDS = ".rounds"  # in the folder of an output while it is made: the models of a cross-fit
 _AS_SAID = {"source": "code of penjing", "model": "weights of MODEL", "data": "rows of DATA"}
 
 
@@ -46,7 +49,7 @@ class Call(NamedTuple):
         return {
             "stage": self.stage,
             "model": self.base if isinstance(self.base, str) else self.base.sha256(),
-            "student": ModelDir.open(student).sha256() if student and not student.startswith(NEW) else student,
+            "student": ModelDir.open(student, self.runtime).sha256() if student and not student.startswith(NEW) else student,
             "data": self.data.examples.fingerprint,
             "options": plain_options(self.options),
             "seed": self.runtime.seed,
@@ -58,7 +61,7 @@ class Call(NamedTuple):
 
 
 def call(
-    stage: str, model: str | Path, data: str | Path, *, out: str | Path | None = None, overwrite: bool = False,
+    stage: str, model: str | Path | ModelDir, data: str | Path, *, out: str | Path | None = None, overwrite: bool = False,
     runtime: Runtime | None = None, **words: Any,
 ) -> tuple[ModelDir, Report] | Report:  # fmt: skip
     """Run a stage: a maker gives (ModelDir, Report) and has written `out`, a reader gives its Report.
@@ -73,22 +76,33 @@ def call(
     return make(prepare(stage, model, data, words, runtime or Runtime()), Path(out), overwrite)
 
 
-def prepare(stage: str, model: str | Path, data: str | Path, words: dict[str, Any], runtime: Runtime) -> Call:
+def prepare(stage: str, model: str | Path | ModelDir, data: str | Path, words: dict[str, Any], runtime: Runtime) -> Call:
     """Open and check what a stage needs, cheapest first."""
     from penjing.engine.load import require_device
 
     options = stage_options(stage, words)
-    base = str(model) if str(model).startswith(NEW) else ModelDir.open(model)
+    base = str(model) if str(model).startswith(NEW) else ModelDir.open(model, runtime)
     kind = task_type(base, vars(options).get("task"), stage)
-    require_models(stage, base, options, kind, stage in MAKERS)
+    require_models(stage, base, options, kind, stage in MAKERS, runtime)
     require_device(runtime)
     salt = base.meta.get("roles", {}).get("salt") if isinstance(base, ModelDir) else None
-    rows = Data.open(data, options.data, kind, salt)
     learns = stage == "finetune" and (isinstance(base, str) or base.labels is None or options.new_head)
-    task = kind(kind().learn_labels(rows.role("train")) if learns else base.labels)  # type: ignore[arg-type,union-attr]
+    folds, agrees = vars(options).get("folds") or 0, vars(options).get("floor_agreement")
+    with told(runtime.quiet):
+        head = head_of(kind, base, options, data, learns)
+        task = kind(head=head)
+        rows = Data.open(data, options.data, task, salt, folds, labelled=not agrees)
+    if not agrees:
+        rows.settle_labels(task, options.data.alike_labels, None if learns else base.labels)  # type: ignore[union-attr]
+    learnt = [target for target, _ in rows.targets(task, "train")] if learns else []
+    task = kind(task.learn_labels(learnt) if learns else base.labels, head)  # type: ignore[arg-type,union-attr]
     for role in ("train", "tune") if stage in MAKERS else ():
         rows.require_rows(role)
-    rows.check_labels(task, learns)
+    if folds and isinstance(base, ModelDir) and stage == "shrink":
+        _cross_fit.require_refittable(base, rows)
+    if not agrees:
+        rows.check_labels(task, learns)
+    rows.require_few_bad()
     return Call(stage, base, task, rows, options, runtime)
 
 
@@ -100,9 +114,11 @@ def make(prepared: Call, out: Path, overwrite: bool) -> tuple[ModelDir, Report]:
         return done
     started = time.perf_counter()
     with staged(out, overwrite) as folder:
-        model, report = _function(prepared.stage)(
-            prepared.base, prepared.task, prepared.data, prepared.options, out=folder, runtime=prepared.runtime
-        )
+        stage, given = _function(prepared.stage), (prepared.base, prepared.task, prepared.data, prepared.options)
+        model, report = stage(*given, out=folder, runtime=prepared.runtime)
+        if prepared.data.rounds:
+            report.facts["estimate"] = _cross_fit.cross_fit(stage, *given, folder / ROUNDS, prepared.runtime)
+            shutil.rmtree(folder / ROUNDS)
         _complete(report, prepared, started)
         report.model["path"] = str(out)
         _write(model, report, prepared, inputs)
@@ -215,7 +231,7 @@ def _complete(report: Report, prepared: Call, started: float) -> None:
         report.parent = prepared.base.describe()
     report.data, report.options = data.describe(), {**plain_options(prepared.options), "seed": prepared.runtime.seed}
     role = report.facts["measured_on"]
-    rows = data.examples if role == "all" else data.role(role)
+    rows = data.role(role)
     if len(data.role("train")) and report.baseline is None:
         fitted = fit_baseline(task, data.role("train"), prepared.runtime.quiet)
         report.baseline = fitted and measure_baseline(fitted, task, rows)
@@ -223,7 +239,7 @@ def _complete(report: Report, prepared: Call, started: float) -> None:
         report.after["peak_memory_bytes"] = Measure(report.facts["parity"]["memory_bytes"], "bytes", better="lower")
     if "parameters" in report.facts:
         report.after["parameters"] = Measure(report.facts["parameters"], "", better="lower")
-    report.notes += data.notes
+    report.notes += [*data.notes, *filter(None, [data.left_out(role)])]
     if cut := report.facts.get("training", {}).get("rows_at_limit"):
         report.notes.append(f"{cut} training rows fill the model's window; what was longer has been cut")
     report.cost = {"seconds": round(time.perf_counter() - started, 1)}
@@ -239,7 +255,7 @@ def _write(model: ModelDir, report: Report, prepared: Call, inputs: dict[str, An
     step = {
         "stage": prepared.stage,
         "key": _key(inputs),
-        "parent": {"path": str(base.path), "sha256": base.sha256()} if isinstance(base, ModelDir) else {"path": base},
+        "parent": base.identity() if isinstance(base, ModelDir) else {"path": base},
         "data": {name: data[name] for name in ("name", "fingerprint", "licence")},
         "options": _chosen(prepared),
         "seed": prepared.runtime.seed,

@@ -30,6 +30,6 @@ def compare(base: ModelDir, task: Task, data: Data, options: Options, *, runtime
 
     if options.child is None:
         raise OptionError("no child to compare with", fix="penjing compare PARENT CHILD DATA")
-    child = ModelDir.open(options.child)
+    child = ModelDir.open(options.child, runtime)
     role, rows = data.measuring_rows(options.rows, [base, child], "compare")
     return appraise.appraise("compare", child, task, rows, role, runtime, parent=base, threads=options.threads_timed, floor=options.floor)

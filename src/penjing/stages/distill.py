@@ -38,7 +38,7 @@ def distill(base: ModelDir, task: Task, data: Data, options: Options, *, out: Pa
     if chosen.startswith(create.PREFIX):
         student = create.create(chosen.removeprefix(create.PREFIX), task, data.role("train"), runtime, teacher.processor)
     else:
-        student = load.load(ModelDir.open(chosen), task, runtime)
+        student = load.load(ModelDir.open(chosen, runtime), task, runtime)
     training = teach.teach(teacher, student, data, options.method, options.settings, options.training, runtime)
     model, parity = deliver.save_checked(student, data.role("tune"), out, runtime)
     report = appraise.appraise("distill", model, task, data.role("tune"), "tune", runtime, parent=base)
