@@ -1,53 +1,76 @@
 """Rows to batches: texts of like length together under a token budget, every draw keyed by seed and epoch.
 
-Entries of one row (the windows of a long text) are never parted.
+Entries of one row (the windows of a long text) are never parted. Of many rows only those of the pool that is being trained on are encoded;
+nothing here grows with the number of rows but a few arrays of numbers.
 """
 
-import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy
 import torch
 
 from penjing.core.collate import ROW
 from penjing.core.contracts import Batch, Example, Task
+from penjing.core.examples import Examples
 from penjing.core.progress import track
 
 POOL_BATCHES = 50  # batches' worth of shuffled rows that are sorted by length together: close to no padding, and the order stays random
+MOST_READ_FIRST = 100_000  # rows; of more the lengths are estimated, and a row is encoded when its turn comes
+SAMPLE_ROWS = 1000  # encoded to estimate the others' lengths: their mean is then known to about 2 %
 CACHE_BYTES = 1 << 30  # encoded rows kept in memory; beyond it a row is encoded again each time it is needed
 
 
 class Encoded:
-    """Rows as the model's entries, encoded once while they fit in memory.
+    """Rows as the model's entries: all encoded at once while they are few, else when their turn comes.
 
-    lengths   what each row costs of the token budget: its entries, each as long as the longest
+    lengths   (rows,) int32 what each costs of the token budget: its entries, each as long as the longest; estimated until `read`
+    known     whether all have been read
+    at_limit  how many rows fill the model's window; estimated where they are many
     """
 
     def __init__(self, examples: Sequence[Example], task: Task, processor: Any, *, labelled: bool = True, quiet: bool = True):
         self._examples, self._task, self.processor, self._labelled = examples, task, processor, labelled
         self._kept: dict[int, list[dict[str, Any]]] = {}
         self._room = CACHE_BYTES
-        self.lengths: list[int] = []
-        self.at_limit = 0
-        limit = processor.model_max_length if task.media == "text" else None
-        for i in track(range(len(examples)), "reading rows", len(examples), quiet or len(examples) < 2000):
-            entries = self._encode(i)
-            size = sum(_size(entry) for entry in entries)
-            if size <= self._room:
-                self._kept[i], self._room = entries, self._room - size
-            longest = max(task.length(entry) for entry in entries)
-            self.lengths.append(longest * len(entries))
-            self.at_limit += longest == limit
+        self.known = len(examples) <= MOST_READ_FIRST or not isinstance(examples, Examples)
+        self.lengths = numpy.zeros(len(examples), numpy.int32)
+        self._read, self._full = numpy.zeros(len(examples), bool), numpy.zeros(len(examples), bool)
+        rows = numpy.arange(len(examples)) if self.known else numpy.linspace(0, len(examples) - 1, SAMPLE_ROWS).astype(int)
+        self.read(rows, quiet or len(rows) < 2000)
+        self.at_limit = round(int(self._full.sum()) * len(examples) / max(1, len(rows)))
+        if isinstance(examples, Examples) and not self.known:  # a row is as long as the one of its rank in the sample
+            sizes, known = examples.sizes(task.input_columns()), self.lengths[rows]
+            self.lengths = numpy.interp(sizes, numpy.sort(sizes[rows]), numpy.sort(known)).astype(numpy.int32)
+            self.lengths[rows] = known
 
     def __len__(self) -> int:
         return len(self._examples)
 
     def __getitem__(self, row: int) -> list[dict[str, Any]]:
-        return self._kept.get(row) or self._encode(row)
+        if self.known:
+            return self._kept.get(row) or self._encode(row)
+        entries = self._kept.pop(row, None)  # its turn has come, and the next is an epoch away
+        if entries is None:
+            return self._encode(row)
+        self._room += _size(entries)
+        return entries
 
     def batch(self, rows: Sequence[int]) -> Batch:
         """The entries of these rows as one batch."""
-        return self._task.collate([entry for row in rows for entry in self[row]], self.processor)
+        found = {row: self[row] for row in rows}
+        return self._task.collate([entry for row in rows for entry in found[row]], self.processor)
+
+    def read(self, rows: numpy.ndarray, quiet: bool = True) -> numpy.ndarray:
+        """Encode rows that nobody has encoded yet, keep them while there is room, and return the true lengths of all these rows."""
+        for row in track(rows[~self._read[rows]].tolist(), "reading rows", quiet=quiet):
+            entries = self._encode(row)
+            if (size := _size(entries)) <= self._room:
+                self._kept[row], self._room = entries, self._room - size
+            self.lengths[row] = max(self._task.length(entry) for entry in entries) * len(entries)
+            self._full[row] = any(self._task.fills_window(entry, self.processor) for entry in entries)
+            self._read[row] = True
+        return self.lengths[rows]
 
     def _encode(self, row: int) -> list[dict[str, Any]]:
         example = self._examples[row]
@@ -57,6 +80,48 @@ class Encoded:
         return [{**entry, ROW: row} for entry in (found if isinstance(found, list) else [found])]
 
 
+class Order:
+    """The batches of a training, pool by pool: a function of the rows, the sizes of a batch, seed and epoch, and of nothing else."""
+
+    def __init__(self, encoded: Encoded, batch_rows: int, batch_tokens: int, seed: int):
+        self._encoded, self._batch_rows, self._batch_tokens, self._seed = encoded, batch_rows, batch_tokens, seed
+        self._shuffled = -1, numpy.empty(0, numpy.int32)
+        self.num_pools = -(-len(encoded) // (batch_rows * POOL_BATCHES))
+
+    def num_batches(self) -> int:
+        """How many the first epoch has, about where lengths are estimated; other epochs have nearly as many."""
+        return sum(len(self._cut(0, pool, self._encoded.lengths[self.rows(0, pool)])) for pool in range(self.num_pools))
+
+    def batches(self, epoch: int, pool: int) -> list[list[int]]:
+        """Row numbers of each batch of a pool: like lengths together, batches in random order.
+
+        A row longer than the whole budget makes a batch of its own.
+        """
+        return self._cut(epoch, pool, self._encoded.read(self.rows(epoch, pool)))
+
+    def rows(self, epoch: int, pool: int) -> numpy.ndarray:
+        """Which rows a pool of an epoch holds; none behind the last pool."""
+        if self._shuffled[0] != epoch:
+            shuffled = numpy.arange(len(self._encoded), dtype=numpy.int32)
+            numpy.random.default_rng([self._seed, epoch]).shuffle(shuffled)
+            self._shuffled = epoch, shuffled
+        size = self._batch_rows * POOL_BATCHES
+        return self._shuffled[1][pool * size : (pool + 1) * size]
+
+    def _cut(self, epoch: int, pool: int, lengths: numpy.ndarray) -> list[list[int]]:
+        batches = _by_length(self.rows(epoch, pool), lengths, self._batch_rows, self._batch_tokens)
+        order = numpy.random.default_rng([self._seed, epoch, pool + 1]).permutation(len(batches))
+        return [batches[i] for i in order]
+
+
+def measuring_batches(encoded: Encoded, batch_rows: int, batch_tokens: int) -> Iterator[list[int]]:
+    """Row numbers of each batch for measuring: longest first, so that too little memory shows at once; of many rows pool by pool."""
+    pool = len(encoded) if encoded.known else batch_rows * POOL_BATCHES
+    for start in range(0, len(encoded), max(1, pool)):
+        rows = numpy.arange(start, min(start + pool, len(encoded)))
+        yield from _by_length(rows, encoded.read(rows), batch_rows, batch_tokens, longest_first=True)
+
+
 def on_device(batch: Batch, device: torch.device) -> Batch:
     """The batch with its tensors on `device`."""
     move = {True: lambda value: value.to(device), False: lambda value: value}
@@ -64,43 +129,26 @@ def on_device(batch: Batch, device: torch.device) -> Batch:
     return batch._replace(inputs=inputs, targets=targets)
 
 
-def training_order(lengths: Sequence[int], batch_rows: int, batch_tokens: int, seed: int, epoch: int) -> list[list[int]]:
-    """Row numbers of each batch of an epoch: shuffled, like lengths together, batches in random order.
-
-    A row longer than the whole budget makes a batch of its own.
-    """
-    draw = random.Random(f"{seed} {epoch}")
-    order = list(range(len(lengths)))
-    draw.shuffle(order)
-    pool = batch_rows * POOL_BATCHES
-    batches = [
-        batch
-        for start in range(0, len(order), pool)
-        for batch in _cut(sorted(order[start : start + pool], key=lambda row: lengths[row]), lengths, batch_rows, batch_tokens)
-    ]
-    draw.shuffle(batches)
-    return batches
+def _by_length(
+    rows: numpy.ndarray, lengths: numpy.ndarray, batch_rows: int, batch_tokens: int, longest_first: bool = False
+) -> list[list[int]]:
+    """Rows (n,) of lengths (n,) sorted and cut into batches."""
+    order = numpy.argsort(-lengths if longest_first else lengths, kind="stable")
+    return list(_parted(rows[order].tolist(), lengths[order].tolist(), batch_rows, batch_tokens))
 
 
-def measuring_order(lengths: Sequence[int], batch_rows: int, batch_tokens: int) -> list[list[int]]:
-    """Row numbers of each batch for measuring: longest first, so that too little memory shows at once."""
-    order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
-    return list(_cut(order, lengths, batch_rows, batch_tokens))
+def _parted(rows: list[int], lengths: list[int], batch_rows: int, batch_tokens: int) -> Iterator[list[int]]:
+    start, longest = 0, 0
+    for end, length in enumerate(lengths):
+        longest = max(longest, length)
+        if end > start and (end - start == batch_rows or longest * (end - start + 1) > batch_tokens):
+            yield rows[start:end]
+            start, longest = end, length
+    if rows:
+        yield rows[start:]
 
 
-def _cut(order: Sequence[int], lengths: Sequence[int], batch_rows: int, batch_tokens: int) -> Iterator[list[int]]:
-    batch: list[int] = []
-    longest = 0
-    for row in order:
-        longest = max(longest, lengths[row])
-        if batch and (len(batch) == batch_rows or longest * (len(batch) + 1) > batch_tokens):
-            yield batch
-            batch, longest = [], lengths[row]
-        batch.append(row)
-    if batch:
-        yield batch
-
-
-def _size(entry: dict[str, Any]) -> int:
-    """Rough bytes of an entry: a Python number in a list takes about 36."""
-    return sum(v.nbytes if isinstance(v, torch.Tensor) else 36 * len(v) if isinstance(v, list) else 36 for v in entry.values())
+def _size(entries: list[dict[str, Any]]) -> int:
+    """Rough bytes of a row: a Python number in a list takes about 36."""
+    sizes = (v.nbytes if isinstance(v, torch.Tensor) else 36 * len(v) if isinstance(v, list) else 36 for e in entries for v in e.values())
+    return sum(sizes)
