@@ -15,7 +15,7 @@ from penjing.core.report import Measure, Report
 from penjing.core.runtime import cores, processor, versions
 
 ROOT = Path(__file__).resolve().parents[1]
-SHOWN = ("torch", "transformers", "onnxruntime", "scikit-learn")
+SHOWN = ("torch", "transformers", "onnxruntime", "openvino", "scikit-learn")
 
 
 def gemm_rate(size: int = 1024, rounds: int = 7) -> float:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -102,8 +103,16 @@ def test_what_the_page_says_of_a_kind_of_method_is_what_its_folder_says(kind):
 def test_flags_and_sizes_that_a_page_names_exist(page):
     text = (ROOT / "docs" / f"{page}.md").read_text("utf-8")
     every = {flag.name for stage in (*MAKERS, *READERS) for flag in stage_flags(stage)}
-    every |= {"out", "overwrite", "dry-run", "json", "quiet", "threads", "device", "seed", "trust-code", "check", "help"}
-    every |= {flag.name for kind in ("prune", "distill") for name in names(f"methods.{kind}") for flag in stage_flags(kind, name)}
+    every |= {"out", "overwrite", "dry-run", "json", "quiet", "threads", "device", "seed", "trust-code", "check", "help", "set"}
+    every |= {
+        flag.name for kind in ("finetune", "prune", "distill") for name in names(f"methods.{kind}") for flag in stage_flags(kind, name)
+    }
     assert {name.replace("-", "_") for name in re.findall(r"--([a-z][a-z-]+)", text)} <= {name.replace("-", "_") for name in every}
     sizes = {size for family in names("families") for size in find("families", family).SIZES}
     assert set(re.findall(r"new:([a-z]+-[a-z]+)", text)) - {"mlp-tiny"} <= sizes
+
+
+def test_the_reference_says_what_the_code_says():
+    """Renew it by the command that stands at its top."""
+    made = runpy.run_path(str(ROOT / "docs" / "make_reference.py"))["text"]()
+    assert (ROOT / "docs" / "reference.md").read_text("utf-8") == f"{made}\n"

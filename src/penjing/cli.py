@@ -1,6 +1,7 @@
 """The command line: one command a stage, its flags from the stage's Options. Nothing heavy is imported before a command runs."""
 
 import argparse
+import contextlib
 import errno
 import json
 import os
@@ -16,9 +17,12 @@ from penjing.core.errors import OptionError, PenjingError, nearest
 
 STAGES = ("finetune", "distill", "prune", "quantize", "shrink", "evaluate", "compare")
 ABOUT = "Grow a large model, shrink it, and prove that the small one is as good."
-MODEL = ("MODEL", "a model directory")
-MODEL_OR_NEW = ("MODEL", "a model directory, or new:<size> (penjing families)")
-DATA = ("DATA", "a csv, tsv, jsonl or parquet file, a folder with train, validation and test, a folder of images, or sklearn:digits")
+MODEL = ("MODEL", "a model directory, or hf:org/name of the hub")
+MODEL_OR_NEW = ("MODEL", "a model directory, hf:org/name of the hub, or new:<size> (penjing families)")
+DATA = (
+    "DATA",
+    "a csv, tsv, jsonl or parquet file, a folder with train, validation and test, a folder of images or sounds, or sklearn:digits",
+)
 WIDTH = 100
 
 
@@ -44,6 +48,9 @@ class Parser(argparse.ArgumentParser):
         else:
             problem = f"{flag} must have a value" if "expected" in said else message
         raise OptionError(problem, wanted=self.usage)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Let it pass: `build` checks values, and its errors name the nearest."""
 
 
 class _ShowHelp(argparse.Action):
@@ -87,14 +94,27 @@ def _run(command: str, words: list[str]) -> str:
         return COMMANDS[command](Parser(f"penjing {command}", _about(command)), words[1:])
     if not words or words in (["-h"], ["--help"]):
         return _top()
-    if words == ["--version"]:
-        from penjing.core.runtime import versions
-
-        found = versions()
-        return f"penjing {found.pop('penjing')} (" + ", ".join(f"{name} {version}" for name, version in found.items()) + ")"
+    if words[0] == "--version":
+        return _version(words[1:])
     if words[0].startswith("-"):
         raise OptionError(f"no command before {words[0]!r}", wanted="penjing COMMAND ..., the options behind the command")
     raise OptionError(f"no command {words[0]!r}", wanted=nearest(words[0], COMMANDS))
+
+
+def _version(words: list[str]) -> str:
+    """Versions, processor and system, as a report of a bug needs them."""
+    from penjing.core.runtime import environment
+
+    found = environment()
+    if words == ["--json"]:
+        return json.dumps(found, ensure_ascii=False, indent=1)
+    if words:
+        raise OptionError(f"{words[0]!r} is one word too many", wanted="penjing --version [--json]")
+    versions = found["versions"]
+    instructions = ", ".join(found["instructions"]) or "none of those that penjing looks for"
+    lines = [f"penjing {versions.pop('penjing')}", "  with       " + ", ".join(f"{name} {version}" for name, version in versions.items())]
+    lines += [f"  system     {found['system']}", f"  processor  {found['processor']}, {found['cores']} cores; {instructions}"]
+    return "\n".join([*lines, f"  memory     {found['memory_bytes'] / 2**30:.1f} GiB", *(f"  gpu        {gpu}" for gpu in found["gpus"])])
 
 
 def _top() -> str:
@@ -179,9 +199,17 @@ def _add_output(parser: Parser) -> None:
 
 
 def _grouped(flags: Iterable[Any]) -> list[tuple[str, list[Any]]]:
-    """Flags under the headings of the help: those of the stage itself, then of training, of the data, of the method."""
-    titles = {(): "", ("training",): "training", ("data",): "the rows", ("settings",): "of this method"}
-    return [(title, few) for path, title in titles.items() if (few := [flag for flag in flags if flag.path == path])]
+    """Flags under the headings of the help: those of the stage itself, then of training, of a new model, of the data, of the method."""
+    return [(title, few) for path, title in _TITLES.items() if (few := [flag for flag in flags if flag.path == path])]
+
+
+_TITLES: dict[tuple[str, ...], str] = {
+    (): "",
+    ("training",): "training",
+    ("tokenizing",): "of a new text model",
+    ("data",): "the rows",
+    ("settings",): "of this method",
+}
 
 
 def _told(report: Any, out: Path | None) -> str:
@@ -210,7 +238,8 @@ def _add(parser: Any, flags: Iterable[Any], methods: Sequence[str] = ()) -> None
         usual = "" if flag.default is None or flag.kind is bool else f" [{_plain(flag.default)}]"
         text = (flag.about + (f" ({', '.join(notes)})" if notes else "") + usual).replace("%", "%%")
         if flag.kind is not bool:
-            parser.add_argument(spell(flag.name), help=text, metavar=_METAVARS.get(flag.kind, flag.name.upper()))
+            shown = _METAVARS.get(flag.kind, flag.name.upper())
+            parser.add_argument(spell(flag.name), help=text, metavar=shown, choices=choices or None)
         elif flag.default:
             parser.add_argument(spell(f"no_{flag.name}"), dest=flag.name, action="store_const", const=False, help=f"do not {text}")
         else:
@@ -230,7 +259,7 @@ def _columns(parser: Parser) -> None:
 
 def _predict(parser: Parser, words: list[str]) -> str:
     parser.add_argument(MODEL[0], help=MODEL[1])
-    parser.add_argument("INPUT", nargs="+", help="a file of rows, an image, text, or - for standard input")
+    parser.add_argument("INPUT", nargs="+", help="a file of rows, an image, a sound, text, or - for standard input")
     _columns(parser)
     _common(parser)
     given = _parse(parser, words, " MODEL INPUT...")
@@ -241,9 +270,15 @@ def _predict(parser: Parser, words: list[str]) -> str:
     answers = predict(given["MODEL"], given["INPUT"], columns=columns, runtime=runtime)
     if given["json"]:
         return "\n".join(json.dumps(answer, ensure_ascii=False) for answer in answers)
-    return "\n".join(
-        "\t".join((a["value"], *([] if a["score"] is None else [f"{a['score']:.3f}"]), " ".join(a["input"].split()))) for a in answers
-    )
+    return "\n".join(map(_line, answers))
+
+
+def _line(answer: dict[str, Any]) -> str:
+    """An answer as a line: what, how sure, to what."""
+    from penjing.engine import words
+
+    sure = [] if answer["score"] is None else [f"{answer['score']:.3f}"]
+    return "\t".join((words.answer(answer["value"]), *sure, " ".join(answer["input"].split())))
 
 
 def _card(parser: Parser, words: list[str]) -> str:
@@ -275,7 +310,7 @@ def _run_recipe(parser: Parser, words: list[str]) -> str:
     for item in given["set"]:
         if "=" not in item:
             raise OptionError(f"--set cannot be {item!r}", wanted="STEP.OPTION=VALUE, such as small.floor=2.0")
-    from penjing.engine import card
+    from penjing.engine import beside, card
     from penjing.stages import _dry_run
     from penjing.stages.run import foresee, run
 
@@ -290,6 +325,8 @@ def _run_recipe(parser: Parser, words: list[str]) -> str:
         return _json_list(report for _, _, report in done)
     first, last = done[0][1].path, done[-1][1].path
     told = [f"── {name}\n{card.summary(report)}" for name, _, report in done]
+    compared = beside.text([(name, report) for name, _, report in done])
+    told += [f"── beside each other\n{compared}"] if compared else []
     following = [f"  open {last.parent / 'report.html'}", f"  penjing card {first} {last}", f"  penjing predict {last} INPUT"]
     return "\n\n".join(told) + "\n\nnext\n" + "\n".join(following)
 
@@ -299,42 +336,47 @@ def _bundled() -> list[str]:
 
 
 def _check(parser: Parser, words: list[str]) -> str:
+    from penjing.core.options import flags
+    from penjing.stages import check
+
+    known = [flag for flag in flags(check.Options) if flag.name not in ("skip_bad_rows", "alike_labels")]
     parser.add_argument(DATA[0], help=DATA[1])
-    _columns(parser)
+    _add(parser, known)
     parser.add_argument("--json", action="store_true", help="print the result for programs")
     given = _parse(parser, words, " DATA")
-    from penjing.stages.check import check
-
-    found = check(given["DATA"], given["columns"].split(",") if given["columns"] else None)
-    if given["json"]:
-        return json.dumps(found, ensure_ascii=False, indent=1)
-    lines = [f"{given['DATA']}: {found['num_rows']:,} rows for {found['task']}"]
-    lines.append("roles   " + ", ".join(f"{role} {count:,}" for role, count in found["rows"].items()) + f" (by {found['roles']})")
-    most = sorted(found["labels"].items(), key=lambda pair: -pair[1])
-    lines.append("labels  " + ", ".join(f"{label} {count:,}" for label, count in most[:12]) + (" ..." if len(most) > 12 else ""))
-    lines += [f"note    {note}" for note in found["notes"]]
-    for floor in found["floors"]:
-        needed = f"{floor['rows_needed']:,} proof rows needed at {found['flips_assumed']:.0%} flips"
-        lines.append(f"floor   {floor['floor']} points: {needed}, {floor['verdict']}")
-    return "\n".join(lines)
+    found = check.check(given["DATA"], **{flag.name: given[flag.name] for flag in known if given[flag.name] is not None})
+    return json.dumps(found, ensure_ascii=False, indent=1) if given["json"] else check.told(given["DATA"], found)
 
 
-def _listing(folder: str) -> Callable[[Parser, list[str]], str]:
+def _completion(parser: Parser, words: list[str]) -> str:
+    parser.add_argument("SHELL", help="bash, zsh or fish")
+    shell = _parse(parser, words, " SHELL")["SHELL"]
+    from penjing import completion
+    from penjing.stages import _frame
+
+    if shell not in completion.SHELLS:
+        raise OptionError(f"no completion for {shell!r}", wanted=nearest(shell, completion.SHELLS))
+    methods = {name: [["--method", method] for method in _frame.method_names(name)] for name in STAGES}
+    return completion.script(shell, {name: [_declared(name, words) for words in methods.get(name) or [[]]] for name in COMMANDS})
+
+
+def _declared(command: str, words: Sequence[str]) -> Parser:
+    """The parser of a command as `--help` shows it: with all its flags, for the method that `words` choose."""
+    parser = Parser(f"penjing {command}", _about(command))
+    with contextlib.suppress(Shown):
+        COMMANDS[command](parser, [*words, "--help"])
+    return parser
+
+
+def _listing(kind: str) -> Callable[[Parser, list[str]], str]:
     def act(parser: Parser, words: list[str]) -> str:
-        _parse(parser, words)
-        kinds = (
-            [folder]
-            if folder != "methods"
-            else [f"methods.{p.name}" for p in sorted((Path(__file__).parent / "methods").iterdir()) if p.is_dir()]
-        )
-        lines = []
-        for kind in kinds:
-            for name in find.names(kind):
-                shown = name if folder != "methods" else f"{kind.split('.')[1]} --method {name}"
-                lines.append(f"{shown:<28} {find.summary(kind, name)}")
-                if folder == "families":
-                    lines.append(" " * 29 + "  ".join(f"new:{size}" for size in find.find(kind, name).SIZES))
-        return "\n".join(lines)
+        parser.add_argument("--json", action="store_true", help="print the list for programs")
+        given = _parse(parser, words)
+        from penjing import listing
+
+        make, tell = listing.LISTS[kind]
+        found = make()
+        return json.dumps(found, ensure_ascii=False, indent=1) if given["json"] else tell(found)
 
     return act
 
@@ -344,6 +386,7 @@ _ABOUT = {
     "tasks": "List the tasks.",
     "families": "List the model families and the sizes that can follow new:.",
     "methods": "List the methods of each stage.",
+    "completion": "Print the script by which a shell completes commands and flags.",
 }
 COMMANDS: dict[str, Callable[[Parser, list[str]], str]] = {
     **{stage: _stage(stage) for stage in STAGES},
@@ -354,6 +397,7 @@ COMMANDS: dict[str, Callable[[Parser, list[str]], str]] = {
     "tasks": _listing("tasks"),
     "families": _listing("families"),
     "methods": _listing("methods"),
+    "completion": _completion,
 }
 
 if __name__ == "__main__":

@@ -16,7 +16,9 @@ from PIL import Image
 
 from penjing.core.data import Data, DataOptions
 from penjing.core.model_dir import ModelDir
+from penjing.core.runtime import Runtime
 from penjing.engine import load
+from penjing.stages._frame import prepare
 from penjing.tasks.text_classification import TextClassification
 from tests.conftest import write_reviews
 
@@ -95,7 +97,7 @@ PATHS = {
     "a path in no folder": ("nowhere/rows.csv", ["no file or folder", "correct the path"]),
     "the hub": ("hf:stanfordnlp/sst2", ["data are not fetched from the hub", "download"]),
     "no table": ("rows.bin", ["rows.bin: not a file of rows", ".parquet"]),
-    "a folder of nothing": ("empty", ["nothing to read in this folder", "one folder of images a class"]),
+    "a folder of nothing": ("empty", ["nothing to read in this folder", "one folder of images or sounds a class"]),
     "other digits": ("sklearn:iris", ["no data called 'sklearn:iris'", "sklearn:digits"]),
 }
 
@@ -121,7 +123,9 @@ MODELS = {
     "not there": ("texxt", lambda folder: None, ["texxt does not exist", "'text'", "correct the path"]),
     "no directory": ("text/config.json", lambda folder: None, ["is not a model directory", "save_pretrained"]),
     "no config": ("text", lambda folder: (folder / "config.json").unlink(), ["it has no config.json", "save_pretrained"]),
-    "the hub": ("hf:google/bert", lambda folder: None, ["models are not fetched from the hub", "download"]),
+    "the hub": ("hf:google/bert", lambda folder: None, ["hf:google/bert is not in the cache", "HF_HUB_OFFLINE forbids", "network, once"]),
+    "no name on the hub": ("hf:google/bert/x", lambda folder: None, ["hf:google/bert/x is no name of a model", "hf:org/name", "correct"]),
+    "a missing shard": ("text", lambda folder: lose_shard(folder), ["model-00002-of-00002.safetensors is missing", "copy"]),
     "damaged config": ("text", lambda folder: (folder / "config.json").write_text("{"), ["config.json is damaged", "copy the directory"]),
     "config of no object": ("text", lambda folder: (folder / "config.json").write_text("[]"), ["config.json is damaged", "no object"]),
     "damaged penjing.json": ("text", lambda folder: (folder / "penjing.json").write_text("?"), ["penjing.json is damaged", "copy"]),
@@ -130,7 +134,8 @@ MODELS = {
     "half the weights": ("text", lambda folder: halve(folder), ["text: transformers cannot load it"]),
     "no weights": ("text", lambda folder: (folder / "model.safetensors").unlink(), ["text holds no weights", "model.safetensors"]),
     "a pickle": ("text", lambda folder: pickle(folder), ["pytorch_model.bin is a pickle, which can run code", "save_pretrained"]),
-    "no tokenizer": ("text", lambda folder: lose_tokenizer(folder), ["text: its tokenizer has no vocabulary", "tokenizer.json"]),
+    "no tokenizer": ("text", lambda folder: lose_tokenizer(folder), ["text holds no tokenizer", "tokenizer.json", "copy the"]),
+    "half a tokenizer": ("text", lambda folder: lose_tokenizer(folder, "tokenizer.json"), ["its tokenizer has no vocabulary", "copy"]),
     "no task": ("text", lambda folder: forget_task(folder), ["does not say which task it is for", "text-classification"]),
     "no labels": ("text", lambda folder: forget_labels(folder), ["does not name its labels", "id2label"]),
 }
@@ -157,8 +162,15 @@ def pickle(folder):
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
 
 
-def lose_tokenizer(folder):
-    for path in folder.glob("tokenizer*"):
+def lose_shard(folder):
+    change_meta(folder, weights={})
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def lose_tokenizer(folder, names="tokenizer*"):
+    for path in folder.glob(names):
         path.unlink()
 
 
@@ -268,6 +280,13 @@ WORDS = {
     "no student": (["distill", T, "rows.csv"], ["--student must be given", "new:<size>"]),
     "student that is not there": (["distill", T, "rows.csv", "--student=nobody"], ["nobody does not exist"]),
     "student of another kind": (["distill", T, "rows.csv", "--student=new:cnn-tiny"], ["new:cnn-tiny reads image"]),
+    "a tokenizer for a trained model": (["finetune", T, "rows.csv", "--tokenizer=bpe"], ["--tokenizer is not for", "leave --tokenizer"]),
+    "a tokenizer for images": (
+        ["finetune", "new:cnn-tiny", "rows.csv", "--task=image-classification", "--vocabulary=500"],
+        ["--vocabulary is not for new:cnn-tiny, which reads image", "a new text model"],
+    ),
+    "a tokenizer that is not there": (["finetune", T, "rows.csv", "--tokenizer=bpf"], ["--tokenizer cannot be 'bpf'", "'bpe'"]),
+    "too small a vocabulary": (["finetune", T, "rows.csv", "--vocabulary=9"], ["--vocabulary cannot be '9'", "300 to 1,000,000"]),
     "students without new:": (["shrink", T, "rows.csv", "--students=bert-tiny"], ["--students cannot be 'bert-tiny'", "new:<size>"]),
     "recipe": (["run", "digit"], ["no recipe 'digit'", "'digits'"]),
     "setting": (["run", "digits", "--set", "epochs"], ["--set cannot be 'epochs'", "small.floor=2.0"]),
@@ -297,7 +316,7 @@ RECIPES = {
     "a word above the steps": ('dta = "rows.csv"\n[a]\nstage = "finetune"', ["no word 'dta' above the steps", "'data'"]),
     "no stage": ('[a]\nmodel = "new:bert-tiny"', ["mine.toml, [a]: stage is not given"]),
     "a mistyped stage": ('[a]\nstage = "prnue"', ["mine.toml, [a]: no stage 'prnue'", "'prune'"]),
-    "no model": ('[a]\nstage = "prune"', ["mine.toml, [a]: model is not given"]),
+    "no model and no data": ('[a]\nstage = "prune"', ["mine.toml, [a]: model and data are not given", "--set model=MODEL --set data=DATA"]),
     "no data": ('[a]\nstage = "prune"\nmodel = "TEXT"', ["mine.toml, [a]: data is not given"]),
     "an unknown model": ('data = "rows.csv"\n[a]\nstage = "prune"\nmodel = "b"', ["mine.toml, [a]: no model 'b'", "an earlier step"]),
     "an untrained model": ('data = "rows.csv"\n[a]\nstage = "prune"\nmodel = "new:bert-tiny"', ["[a]: prune needs a trained model"]),
@@ -383,7 +402,7 @@ def test_a_cache_that_cannot_be_written_is_said(refused, tmp_path, monkeypatch):
 
 def test_a_floor_that_these_rows_cannot_prove_is_refused_before_training(refused, reviews, text_parent):
     given = ("shrink", text_parent, reviews, "--out=made", "--floor=1.0")
-    parts = ["reviews.csv: a floor of 1.0 cannot be proven with 210 proof rows", "at least 268 proof rows", "a wider --floor"]
+    parts = ["reviews.csv: a floor of 1.0 cannot be proven with 210 proof rows", "at least 268 proof rows", "a wider floor"]
     refused(given, *parts)
     refused((*given, "--dry-run"), *parts)
 
@@ -405,7 +424,7 @@ def test_a_parent_no_better_than_chance_is_refused(refused, copy, tmp_path):
     copy("text")
     refused(
         ("shrink", "text", "rows.csv", "--out=made", "--floor=5", "--quiet"),
-        "% of the tune rows rightly",
+        "that of always saying",
         "better than chance",
         "finetune it first",
     )
@@ -433,3 +452,60 @@ def test_a_card_of_a_directory_that_no_stage_wrote_is_refused(refused, copy):
     (copy("text") / "report.json").unlink()
     refused(("card", "text"), "text has no report.json", "a stage of penjing", "penjing evaluate text DATA")
     assert load.task_for(ModelDir.open("text"), None).labels == ["bad", "good"]
+
+
+ALIKE = "text,label\n" + "".join(f"word {i},{('Good', 'bad', 'good ')[i % 3]}\n" for i in range(61))
+
+
+def test_labels_that_look_alike_are_asked_about_and_merged_or_kept_apart(refused, ask, tmp_path):
+    (tmp_path / "rows.csv").write_text(ALIKE)
+    parts = [
+        "rows.csv, row 4: label 'good ' differs from 'Good' (rows.csv, row 2)",
+        "(20 and 21 rows)",
+        "one spelling",
+        "--alike-labels merge",
+    ]
+    refused(NEW_TEXT, *parts)
+    made = {how: prepare(*NEW_TEXT[:3], {"task": "text-classification", "alike_labels": how}, Runtime()) for how in ("merge", "apart")}
+    assert made["merge"].task.labels == ["Good", "bad"] and made["apart"].task.labels == ["Good", "bad", "good "]
+    assert "label: 'good ' (20 rows) is taken for 'Good'" in made["merge"].data.notes
+    refused([*NEW_TEXT, "--alike-labels=both"], "--alike-labels cannot be 'both'", "'merge'", "'apart'")
+    said = ask("check", "rows.csv").out
+    assert "'good ' and 'Good' differ in case or white space alone" in said
+
+
+def test_a_known_model_takes_labels_in_its_own_spelling(refused, ask, tmp_path, text_parent):
+    (tmp_path / "rows.csv").write_text("text,label\n" + "".join(f"fine {i},good\npoor {i},bad\nso so {i},Bad \n" for i in range(9)))
+    refused(
+        ("evaluate", text_parent, "rows.csv"), "rows.csv, row 4, column label: label 'Bad ' is not one", "'bad'", "--alike-labels merge"
+    )
+    said = ask("evaluate", text_parent, "rows.csv", "--alike-labels=merge", "--rows=all", "--quiet", "--json")
+    assert "label: 'Bad ' (9 rows) is taken for 'bad'" in json.loads(said.out)["notes"], said.err
+
+
+def test_bad_rows_are_left_out_where_that_is_asked_for_and_every_one_is_listed(refused, ask, tmp_path, reviews, text_parent):
+    lines = reviews.read_text().splitlines()[:60]
+    (tmp_path / "rows.csv").write_text("\n".join([*lines, "a,b,c", ",good", "well,goood", "fine,good"]) + "\n")
+    refused(("evaluate", text_parent, "rows.csv"), "rows.csv, row 61: 3 values")
+    report = json.loads(ask("evaluate", text_parent, "rows.csv", "--skip-bad-rows", "--rows=all", "--quiet", "--json").out)
+    found = report["notes"].index("3 of 63 rows left out by --skip-bad-rows, as they cannot be used:")
+    for note, part in zip(
+        report["notes"][found + 1 :], ("row 61: 3 values", "row 62: text is empty", "row 63, column label: label 'goood'")
+    ):
+        assert part in note
+    assert sum(report["data"]["rows"].values()) == 60
+    (tmp_path / "rows.csv").write_text("\n".join([*lines, *["a,b,c"] * 7]) + "\n")
+    parts = ["rows.csv: 7 of 66 rows cannot be used, the first: rows.csv, row 61: 3 values", "at most 10%", "penjing check lists them"]
+    refused(("evaluate", text_parent, "rows.csv", "--skip-bad-rows"), *parts)
+    (tmp_path / "rows.csv").write_text("text,label\n,good\n,bad\n")
+    refused(
+        ("evaluate", text_parent, "rows.csv", "--skip-bad-rows"), "rows.csv: no row can be used, the first: rows.csv, row 2: text is empty"
+    )
+
+
+def test_the_card_says_that_rows_were_left_out(ask, tmp_path, reviews):
+    (tmp_path / "rows.csv").write_text("\n".join([*reviews.read_text().splitlines()[:200], "a,b,c"]) + "\n")
+    given = [*NEW_TEXT, "--skip-bad-rows", "--epochs=0", "--quiet", "--threads=2"]
+    assert ask(*given).status == 0
+    assert "rows.csv, row 201: 3 values, the header names 2" in (tmp_path / "made" / "README.md").read_text()
+    assert "already done" in ask(*[word for word in given if word != "--quiet"]).err

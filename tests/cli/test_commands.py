@@ -41,10 +41,42 @@ def test_listings_name_what_there_is(ask):
 def test_check_tells_task_roles_labels_and_floors(ask, reviews):
     said = ask("check", reviews).out
     assert "1,000 rows for text-classification" in said and "train 701, tune 89, proof 210" in said
-    assert "bad 502, good 498" in said and "5.0 points: 167 proof rows needed at 5% flips, provable" in said
+    assert "labels  bad   " in said and " 502\n" in said and "good  " in said and " 498\n" in said
+    assert "5.0 points: 167 proof rows needed at 5% flips, provable" in said
     found = json.loads(ask("check", reviews, "--json").out)
     verdicts = {floor["floor"]: floor["verdict"] for floor in found["floors"]}
     assert (verdicts[1.0], verdicts[2.0], verdicts[5.0]) == ("too few rows", "a good child may fail by bad luck", "provable")
+
+
+def test_check_lists_bad_rows_repeated_rows_and_labels_that_contradict_each_other(ask, tmp_path):
+    """The official proof rows give away no label: their contradictions are not told."""
+    (tmp_path / "rows").mkdir()
+    tables = {"train": "one,a\ntwo,a\nThree!,b\ntwo.,b\nfour\n", "validation": "five,a\n", "test": "six,b\nthree,a\nsix,a\n,a\n"}
+    for name, content in tables.items():
+        (tmp_path / "rows" / f"{name}.csv").write_text("text,label\n" + content)
+    found = json.loads(ask("check", "rows", "--json").out)
+    assert found["bad"] == ["rows/train.csv, row 6: 1 values, the header names 2", "rows/test.csv, row 5: text is empty"]
+    assert (found["num_rows"], found["num_bad"], found["num_repeated"], found["num_left_out"]) == (8, 2, 3, 1)
+    assert found["crossing"] == [["rows/train.csv, row 4", "rows/test.csv, row 3"]]
+    assert found["conflicts"] == [{"rows": ["rows/train.csv, row 3", "rows/train.csv, row 5"], "labels": ["a", "b"]}]
+    assert found["labels"] == {"a": 5, "b": 3} and found["num_conflicts"] == 1
+    said = ask("check", "rows").out
+    for part in ("2 rows cannot be used", "row 4  is also  rows/test.csv, row 3", "row 3 'a'  but  rows/train.csv, row 5 'b'", "--folds 5"):
+        assert part in said
+
+
+def test_check_takes_task_and_head_from_the_columns_unless_told_otherwise(ask, tmp_path):
+    def written(name, value):
+        (tmp_path / name).write_text("".join(json.dumps({"text": f"word {i}", "label": value(i)}) + "\n" for i in range(40)))
+        return json.loads(ask("check", name, "--json").out)
+
+    assert written("a.jsonl", lambda i: i / 8)["numbers"]["high"] <= 39 / 8
+    assert written("b.jsonl", lambda i: ["x"] * (i % 2))["head"] == "many-labels"
+    assert (found := written("c.jsonl", lambda i: i))["head"] == "one-label" and len(found["labels"]) == 40
+    assert "most rows have a label of their own; where these are numbers: --head number" in ask("check", "c.jsonl").out
+    assert json.loads(ask("check", "c.jsonl", "--head=number", "--json").out)["head"] == "number"
+    assert "--head cannot be 'nummer'" in ask("check", "c.jsonl", "--head=nummer").err
+    assert "'text-classification'" in ask("check", "c.jsonl", "--task=text-classifcation").err
 
 
 def test_predict_takes_text_files_and_standard_input(ask, tmp_path, text_parent, monkeypatch):
@@ -177,7 +209,7 @@ def test_a_training_that_is_interrupted_or_killed_leaves_the_old_output_whole(as
             command, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}
         )
     for process in running.values():
-        assert "training on 701 rows" in process.stderr.readline()
+        assert "on 701 rows" in process.stderr.readline()
     assert (tmp_path / ".new.partial").exists() and (tmp_path / ".old.partial").exists()
     running["new"].send_signal(signal.SIGINT)
     running["old"].kill()

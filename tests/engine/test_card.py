@@ -1,3 +1,4 @@
+import importlib.util
 import json
 
 import pytest
@@ -9,6 +10,7 @@ from penjing.core.errors import ModelError
 from penjing.core.model_dir import ModelDir
 from penjing.core.report import Measure, Report
 from penjing.engine.card import card, difference, report_of, summary
+from penjing.engine.page import page
 from penjing.engine.words import columns
 
 
@@ -118,6 +120,14 @@ def test_parts_that_a_report_lacks_leave_no_heading(shrunk, finetuned):
     assert sections(card(bare, {})) == ["Limits and notes"]
 
 
+def test_what_was_trained_stands_where_it_says_how_the_model_was_made(finetuned):
+    report, meta = finetuned
+    report.facts["training"] |= {"learnt": {"parameters": 336_000, "share": 0.0148, "note": "Updates, merged."}, "seconds": 130.0}
+    made = card(report, meta).split("## How it was made")[1]
+    assert made.strip().startswith("336 k parameters were trained, 1.48 % of the number that the model has, in 2 min 10 s. Updates, mer")
+    assert "336 k parameters were trained" in page([("x", report, meta)], "x")
+
+
 def test_how_often_proof_rows_were_opened_is_on_the_card(shrunk, finetuned):
     assert "The proof rows of these data have been opened 2 times." in card(*shrunk)
     finetuned[0].data["proof_opened"] = 1
@@ -191,6 +201,26 @@ def test_the_lines_for_an_artefact_of_text_run_as_printed(finetuned, tokenizer, 
     tokenizer.save_pretrained(tmp_path / "m")
     (tmp_path / "m/config.json").write_text(json.dumps({"model_type": "bert", "id2label": {"0": "差评", "1": "好评"}}), "utf-8")
     report.model |= {"engine": "onnxruntime", "path": str(tmp_path / "m")}
+    exec(code(card(report, meta)), {})
+    assert capsys.readouterr().out == "['好评']\n"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is not installed: pip install 'penjing[openvino]'")
+def test_the_lines_for_openvino_run_as_printed(finetuned, tokenizer, tmp_path, capsys):
+    import numpy
+
+    from penjing.core.openvino import openvino
+
+    def nodes(make):
+        return [make("Gather", ["w", "input_ids"], ["rows"]), make("ReduceMean", ["rows"], ["logits"], axes=[1], keepdims=0)]
+
+    report, meta = finetuned
+    onnx_file(tmp_path / "m", nodes, "input_ids", 7, ["batch", "length"], (numpy.tile([[0, 1]], (5, 1)).astype("float32"), "w"))
+    library = openvino()
+    library.save_model(library.Core().read_model(tmp_path / "m/model.onnx"), tmp_path / "m/openvino_model.xml")
+    tokenizer.save_pretrained(tmp_path / "m")
+    (tmp_path / "m/config.json").write_text(json.dumps({"model_type": "bert", "id2label": {"0": "差评", "1": "好评"}}), "utf-8")
+    report.model |= {"engine": "openvino", "path": str(tmp_path / "m")}
     exec(code(card(report, meta)), {})
     assert capsys.readouterr().out == "['好评']\n"
 

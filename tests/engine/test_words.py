@@ -1,7 +1,7 @@
 import pytest
 
-from penjing.core.report import Measure
-from penjing.engine.words import aligned, amount, clipped, columns, duration, interval, points, settings, wrapped
+from penjing.core.report import Measure, Report
+from penjing.engine.words import aligned, amount, clipped, columns, duration, interval, learnt_sentence, points, settings, share, wrapped
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,20 @@ def test_long_times_are_in_minutes_and_hours(seconds, said):
 @pytest.mark.parametrize(("value", "said"), [(0.554, "0.6"), (-0.8, "−0.8"), (0.04, "0.04"), (0.0, "0.0"), (-0.0, "0.0"), (-0.04, "−0.04")])
 def test_a_difference_that_is_there_never_reads_as_none(value, said):
     assert points(value) == said
+
+
+@pytest.mark.parametrize(("value", "said"), [(1.0, "100 %"), (0.1234, "12.3 %"), (0.0065, "0.65 %"), (0.00005, "0.005 %")])
+def test_a_small_share_never_reads_as_none(value, said):
+    assert share(value) == said
+
+
+def test_what_was_trained_is_told_with_its_share_its_time_and_how_it_is_stored():
+    report = Report("finetune", {})
+    assert learnt_sentence(report) == ""
+    report.facts["training"] = {"learnt": {"parameters": 336_000, "share": 0.0148, "note": "Merged."}, "seconds": 130.0}
+    assert learnt_sentence(report) == "336 k parameters were trained, 1.48 % of the number that the model has, in 2 min 10 s. Merged."
+    report.facts["training"] = {"learnt": {"parameters": 22_713_216, "share": 1.0, "note": ""}, "seconds": 130.0}
+    assert learnt_sentence(report) == "All 22.7 M parameters were trained, in 2 min 10 s."
 
 
 def test_an_interval_says_its_unit_once_unless_its_ends_differ_in_it():

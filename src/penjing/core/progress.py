@@ -4,12 +4,14 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 from tqdm import tqdm
 
 Item = TypeVar("Item")
 LINE_EVERY_S = 10.0
+_QUIET: ContextVar[bool] = ContextVar("quiet", default=True)
 
 
 class Progress:
@@ -45,16 +47,26 @@ class Progress:
 
 
 @contextmanager
-def progress(what: str, total: int | None = None, quiet: bool = False) -> Iterator[Progress]:
-    """Show how far `what` has come while the body runs."""
-    shown = Progress(what, total, quiet)
+def told(quiet: bool) -> Iterator[None]:
+    """Whether readers, which know nothing of the call that they serve, show how far they are while the body runs."""
+    before = _QUIET.set(quiet)
+    try:
+        yield
+    finally:
+        _QUIET.reset(before)
+
+
+@contextmanager
+def progress(what: str, total: int | None = None, quiet: bool | None = None) -> Iterator[Progress]:
+    """Show how far `what` has come while the body runs; where `quiet` is not given, as `told` says."""
+    shown = Progress(what, total, _QUIET.get() if quiet is None else quiet)
     try:
         yield shown
     finally:
         shown.close()
 
 
-def track(items: Iterable[Item], what: str, total: int | None = None, quiet: bool = False) -> Iterator[Item]:
+def track(items: Iterable[Item], what: str, total: int | None = None, quiet: bool | None = None) -> Iterator[Item]:
     """Pass `items` through, counting them."""
     with progress(what, total, quiet) as shown:
         for item in items:

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 
 from penjing.core.options import Between, flags, parse
 
-PACKAGES = ("torch", "transformers", "numpy", "scikit-learn", "pyarrow", "onnxruntime")
+_INT8 = {"amx_int8": "AMX", "avx512_vnni": "AVX512-VNNI", "avx_vnni": "AVX-VNNI", "i8mm": "I8MM", "asimddp": "ASIMD dot product"}
+PACKAGES = ("torch", "transformers", "numpy", "scikit-learn", "pyarrow", "soundfile", "soxr", "onnxruntime", "openvino")
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,20 @@ def processor() -> dict[str, Any]:
     return {"processor": name, "cores": cores(), "instructions": instructions}
 
 
+def int8_kernels(instructions: list[str]) -> str | None:
+    """The fastest kernels for 8-bit numbers that engines have for these instruction sets; None where none adds up products in one step."""
+    return next((name for flag, name in _INT8.items() if flag in instructions), None)
+
+
+def gpus() -> list[str]:
+    """Names of the GPUs that torch can use."""
+    import torch  # 2 s
+
+    return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+
+
 def environment() -> dict[str, Any]:
     """What a card says of the machine and the versions."""
-    return {**processor(), "system": platform.platform(terse=True), "versions": versions()}
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    system = platform.platform(terse=True)
+    return {**processor(), "gpus": gpus(), "memory_bytes": memory, "system": system, "versions": versions()}

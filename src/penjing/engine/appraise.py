@@ -16,7 +16,7 @@ from penjing.engine import latency
 from penjing.engine.backends import open_backend
 from penjing.engine.batches import Encoded
 from penjing.engine.load import load_processor, task_name
-from penjing.engine.measure import answer, confusion, differing, quality
+from penjing.engine.measure import answer, by_group, differing, quality
 from penjing.engine.verdict import floor_share, proof_facts, verdict
 from penjing.maths.flips import discordant, flips
 
@@ -44,20 +44,26 @@ def appraise(
     names = ["child"] if parent is None else ["parent", "child"]
     facts: dict[str, Any] = {"measured_on": role, "task": task_name(task), "metric": task.primary}
     facts |= {"labels": task.labels, "latency": speed}
-    if task.labels:
-        facts["confusion"] = {"labels": task.labels, **{n: confusion(task.labels, said, rows) for n, said in zip(names, answers)}}
+    confused = {name: task.confusion(said, rows) for name, said in zip(names, answers)}
+    if all(confused.values()):
+        facts["confusion"] = {"labels": task.labels, **confused}
+    if groups := by_group(task, rows, dict(zip(names, answers)), runtime.seed):
+        facts["groups"] = groups
     if parent is None:
         return Report(stage, child.describe(), after=measures[-1], facts=facts)
     was, now = answers
-    facts |= {"flips": _flips(task, rows, was, now), "differ": differing(task, rows, was, now)}
+    facts["differ"] = differing(task, rows, was, now)
+    if task.scale(rows) is None:  # of numbers nearly every one changes a little
+        facts["flips"] = _flips(task, rows, was, now)
     if floor:
         share = floor_share(floor, measures[0][task.primary].value)
-        facts["proof"] = proof_facts(verdict(task, rows, was, now, share, runtime.seed), floor)
+        facts["proof"] = proof_facts(verdict(task, rows, was, now, share, runtime.seed), floor, "groups" if rows.grouped else "rows")
     return Report(stage, child.describe(), parent.describe(), before=measures[0], after=measures[-1], facts=facts)
 
 
 def predict(base: ModelDir, task: Task, rows: Examples, runtime: Runtime) -> list[Prediction]:
     """The answers of a directory, by the engine it was made for; the labels of the rows are not shown to it."""
+    task = task.of(base.config)
     encoded = Encoded(rows, task, load_processor(base, task), labelled=False, quiet=runtime.quiet)
     return answer(open_backend(base, task, runtime), task, encoded, runtime.quiet)
 

@@ -14,11 +14,12 @@ from penjing.core.errors import ModelError
 from penjing.core.model_dir import ModelDir
 from penjing.core.report import Measure, Report
 from penjing.engine import words
+from penjing.engine.remarks import quantized_sentence
 from penjing.engine.snippet import snippet
 
 HUB = "hf:"  # how the path of a parent says that it came from there
-_METRICS = {"macro_f1": "f1"}  # ours -> the hub's id, where they differ
-_LIBRARIES = {"torch": "transformers", "onnxruntime": "onnx"}
+_METRICS = {"macro_f1": "f1", "micro_f1": "f1", "r2": "r_squared", "spearman": "spearmanr"}  # ours -> the hub's id, where they differ
+_LIBRARIES = {"torch": "transformers", "onnxruntime": "onnx", "openvino": "openvino"}
 
 
 def card(report: Report, meta: dict[str, Any]) -> str:
@@ -27,11 +28,13 @@ def card(report: Report, meta: dict[str, Any]) -> str:
     parts = [
         f"# {_text(_name(report))}\n\n{_text(words.verdict(report))}\n\n{_text(words.baseline_sentence(report))}",
         _section("Results", _results(report)),
-        _section("Size and speed", _sentences(words.size_sentence(report), words.speed_sentence(report))),
+        _section("Size and speed", _sentences(words.size_sentence(report), words.speed_sentence(report), quantized_sentence(report))),
         _section("Answers that changed", _text(words.flips_sentence(report))),
+        _section("By group", _groups(report)),
         _section("The proof", _proof(report)),
         _section("Use", _use(report, meta)),
-        _section("How it was made", _lineage(meta.get("lineage", []))),
+        _section("How it was made", "\n\n".join(part for part in (_learnt(report), _lineage(meta.get("lineage", []))) if part)),
+        _section("Tokenizer", _text(words.tokenizer_sentence(report))),
         _section("Limits and notes", _limits(report)),
         _section("Licences", _licences(report)),
         _section("Environment", _environment(report)),
@@ -92,11 +95,16 @@ def _results(report: Report) -> str:
     return _text(f"Quality on {said}{data}; in brackets two-sided 95 % intervals.") + "\n\n" + _table(head, rows)
 
 
+def _groups(report: Report) -> str:
+    rows = words.groups(report)
+    return _text(words.groups_caption(report)) + "\n\n" + _table(("group", "n", "parent", "this model"), rows) if rows else ""
+
+
 def _proof(report: Report) -> str:
     proof = report.facts.get("proof")
     if not proof:
         return ""
-    needed = f" {proof['rows_needed']} rows were needed." if proof.get("rows_needed") else ""
+    needed = f" {proof['rows_needed']} {proof.get('units', 'rows')} were needed." if proof.get("rows_needed") else ""
     text = f"{proof['method']}; floor {proof['floor_text']}.{needed} {words.opened_sentence(report)}"
     head = ("tested, in this order", "loss", "upper bound", "")
     rows = [
@@ -114,6 +122,10 @@ def _use(report: Report, meta: dict[str, Any]) -> str:
     code = snippet(task, report.model.get("engine", "torch"), str(report.model["path"]), config)
     own = " It brings one file of code of its own, which `trust_remote_code=True` lets run; read it first." if "auto_map" in config else ""
     return f"Without penjing:{own}\n\n```python\n{code}```"
+
+
+def _learnt(report: Report) -> str:
+    return _text(words.learnt_sentence(report))
 
 
 def _lineage(lineage: Sequence[dict[str, Any]]) -> str:
@@ -229,7 +241,7 @@ def _change(name: str, a: Measure, b: Measure) -> str:
     if words.is_quality(name):
         gap = b.value - a.value
         sign = "+" if gap > 0 else ""
-        return f"{sign}{words.points(100 * gap)} points" if max(a.value, b.value) <= 1 else f"{gap:+.4g}"
+        return f"{gap:+.4g}" if a.better == "lower" or max(a.value, b.value) > 1 else f"{sign}{words.points(100 * gap)} points"
     if not a.value or not b.value:
         return ""
     factor = b.value / a.value

@@ -91,6 +91,12 @@ def measures(report: Report) -> str:
     return markup.table("", ("", "parent", "this model", baseline, "n"), rows, {1, 2, 3, 4}) if rows else ""
 
 
+def groups(report: Report) -> str:
+    """The primary measure in the largest groups of rows."""
+    rows = words.groups(report)
+    return markup.table(words.groups_caption(report), ("group", "n", "parent", "this model"), rows, {1, 2, 3}) if rows else ""
+
+
 def confusion(report: Report) -> str:
     """Which labels are taken for which, by the parent and by the model."""
     counted = report.facts.get("confusion")
@@ -150,12 +156,12 @@ def _seen(row: dict[str, Any]) -> str:
 
 
 def _answers(row: dict[str, Any]) -> str:
-    lines = f"<span>truth <b>{escape(str(row['truth']))}</b></span>"
+    lines = f"<span>truth <b>{escape(words.answer(row['truth']))}</b></span>"
     for who, name in (("parent", "parent"), ("child", "this model")):
         score = row.get(f"{who}_score")
         sure = "" if score is None else f" {100 * score:.0f}&nbsp;%"
-        right = "✓" if row[who] == row["truth"] else "✗"
-        lines += f'<span class="{who}">{name} <b>{escape(str(row[who]))}</b>&nbsp;{right}{sure}</span>'
+        right = "" if isinstance(row[who], float) else "&nbsp;✓" if row[who] == row["truth"] else "&nbsp;✗"  # no number is just right
+        lines += f'<span class="{who}">{name} <b>{escape(words.answer(row[who]))}</b>{right}{sure}</span>'
     return f'<p class="who">{lines}<span class="where">{escape(row["row"])}</span></p>'
 
 

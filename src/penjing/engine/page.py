@@ -15,13 +15,17 @@ flips         {"share": interval, "n", "worse", "better"}: answers that differ f
               turned right, both missing where a row is not simply right or wrong
 differ        [{"row": "file, row 12", "show": Task.show(...), "truth", "parent", "child", "parent_score", "child_score"}]
 confusion     {"labels", "parent": counts, "child": counts}: a list for each true label; "parent" may be missing
+groups        {"column", "num_groups", "largest": [{"group", "n", "parent": Measure, "child": Measure}]}: the primary measure in
+              the largest groups; "parent" may be missing
 proof         {"floor" (points), "floor_text", "loss", "upper" (points, one-sided 95 %), "n", "worse", "better", "passed",
               "missed_by" (points; where it failed), "method", "rows_needed", "opened" (times, else of Report.data),
+              "units": "rows" or "groups" that "n" counts,
               "sequence": [{"name", "passed", "loss", "upper"}], the finalists in the order they were tested}
 curve         [{"name", "status", "bytes", "latency_ms", "quality", "low", "high" (on tuning rows), "proof_quality",
               "recipe"}]; status is a key of plots.MARKS, quality None for a point that was timed but not trained
 chosen        name of the point of the curve that this model is
-training      {"curve": [{"epoch", "loss", "tune"}], "best_epoch"}; tune is the primary metric
+training      {"curve": [{"epoch", "loss", "tune"}], "best_epoch", "seconds", "learnt": {"parameters" that were trained,
+              "share" of the model's number, "note" of how what was learnt is stored}}; tune is the primary metric
 parity        {"difference": largest difference of a logit after a reload in a process that never held the model}
 
 `meta` is penjing.json; of it the page reads "lineage", oldest first: {"stage", "key", "parent": {"path", "sha256"}, "data":
@@ -34,13 +38,13 @@ from importlib.resources import files
 from typing import Any
 
 from penjing.core.report import Report
-from penjing.engine import evidence, markup, words
+from penjing.engine import beside, evidence, markup, words
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # the browser itself refuses scripts and requests
 
 
 def page(reports: Sequence[tuple[str, Report, dict[str, Any]]], title: str) -> str:
-    """One page for the reports of one or more steps, in the order they ran.
+    """One page for the reports of one or more steps, in the order they ran; steps that can be compared stand first in one table.
 
     reports   (name, report, penjing.json of the model); the last one that was proven, else the last, comes first, whole; then the others
     """
@@ -49,6 +53,7 @@ def page(reports: Sequence[tuple[str, Report, dict[str, Any]]], title: str) -> s
     order = [main, *(i for i in range(len(steps)) if i != main)]
     alone = len(steps) == 1
     articles = [_article(i, *steps[i], level=2 if alone else 3) for i in order]
+    compared = beside.section([(name, report) for name, report, _ in steps])
     below = _identity(steps[main][1]) if alone else _contents(steps)
     css = files("penjing.engine").joinpath("page.css").read_text("utf-8")
     return (
@@ -57,7 +62,7 @@ def page(reports: Sequence[tuple[str, Report, dict[str, Any]]], title: str) -> s
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>\n{css}</style>\n</head>\n<body>\n"
         f'<header><div class="seal" lang="zh" role="img" aria-label="penjing">盆景</div>\n{_kicker(steps[main][1])}'
-        f"<h1>{escape(title)}</h1>\n{below}</header>\n<main>\n"
+        f"<h1>{escape(title)}</h1>\n{below}</header>\n<main>\n{compared}"
         + "\n".join(articles)
         + "\n</main>\n<footer>Written by penjing from report.json, which holds every number in full.</footer>\n</body>\n</html>\n"
     )
@@ -93,10 +98,10 @@ def _article(number: int, name: str, report: Report, meta: dict[str, Any], level
         _numbers(report),
         _notes(report),
         markup.section(level, "What smaller costs", evidence.curves(report, key)),
-        markup.section(level, "Quality", evidence.qualities(report, key), evidence.measures(report)),
+        markup.section(level, "Quality", evidence.qualities(report, key), evidence.measures(report), evidence.groups(report)),
         markup.section(level, "The proof", _proof(report)),
         markup.section(level, changed, flips, evidence.confusion(report), evidence.differ(report, level + 1)),
-        markup.section(level, "Training", evidence.training(report, key)),
+        markup.section(level, "Training", markup.sentence(words.learnt_sentence(report)), evidence.training(report, key)),
         markup.section(level, "How it was made", _lineage(meta.get("lineage", []), level + 1)),
         markup.section(level, "Conditions", _conditions(report)),
     ]
@@ -185,7 +190,7 @@ def _proof(report: Report) -> str:
     unseen = ", which no step has seen" if report.facts.get("measured_on") == "proof" else ""
     needed = f"; {proof['rows_needed']} were needed" if proof.get("rows_needed") else ""
     facts = {
-        "rows": f"{proof['n']}{unseen}{needed}",
+        proof.get("units", "rows"): f"{proof['n']}{unseen}{needed}",
         "answers": f"{proof['worse']} turned wrong, {proof['better']} turned right" if "worse" in proof else "",
         "loss": f"{words.points(proof['loss'])} points, at most {words.points(proof['upper'])} ({words.CONFIDENCE})",
         "floor": proof["floor_text"],

@@ -36,6 +36,7 @@ MARKS = {  # status -> role, marker, filled, and the same mark in text for capti
     "baseline": ("baseline", "D", True, "◆"),
     "proven": ("child", "o", True, "●"),
     "failed": ("failed", "X", True, "✕"),
+    "trained": ("child", "o", True, "●"),
     "not tested": ("muted", "o", False, "○"),
     "not trained": ("muted", "|", True, "|"),
 }
@@ -69,10 +70,10 @@ _STYLE: dict[Any, Any] = {  # keys are rcParams
 
 
 def trade_off(points: Sequence[dict[str, Any]], x: str, quality: str, floor: float | None, *, name: str, alt: str) -> str:
-    """Quality of every point against its bytes or milliseconds; empty where fewer than two points have both.
+    """Quality of every point against its bytes, milliseconds or trained parameters; empty where fewer than two points have both.
 
     points    entries of `facts["curve"]`; the number beside a mark is the point's place in that list, from 1
-    x         "bytes" or "latency_ms"
+    x         "bytes", "latency_ms" or "trained_parameters"
     floor     the lowest quality that is allowed, in the unit of the points; None where no floor was set
     """
     placed = [(i, p) for i, p in enumerate(points, 1) if p.get(x) is not None and p.get("quality") is not None]
@@ -174,7 +175,7 @@ def _x_axis(axes: Axes, x: str, values: Sequence[float]) -> None:
         axes.margins(x=0.12)
     axes.minorticks_off()
     axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: _tick(amount(x, v))))
-    axes.set_xlabel("size" if x == "bytes" else "latency, median")
+    axes.set_xlabel(title(x))
 
 
 def _tick(text: str) -> str:

@@ -1,6 +1,7 @@
 """The few lines of Python that a card shows for using its model: plain transformers, or an engine and its file, never penjing."""
 
 import json
+import math
 from typing import Any
 
 from penjing.core.find import find
@@ -15,7 +16,7 @@ model = {model}.from_pretrained(folder{trust}).eval()
 inputs = processor({example}, return_tensors="pt"{more})
 with torch.inference_mode():
     logits = model(**inputs).logits
-print([model.config.id2label[i] for i in logits.argmax(-1).tolist()])
+{answer}
 """
 _ONNXRUNTIME = """\
 import json
@@ -30,26 +31,58 @@ session = onnxruntime.InferenceSession(folder / "model.onnx")
 inputs = processor({example}, return_tensors="np"{more})
 logits = session.run(["logits"], {{entry.name: inputs[entry.name] for entry in session.get_inputs()}})[0]
 labels = json.loads((folder / "config.json").read_text("utf-8"))["id2label"]
-print([labels[str(i)] for i in logits.argmax(-1).tolist()])
+{answer}
 """
-_ENGINES = {"torch": _TORCH, "onnxruntime": _ONNXRUNTIME}
+_OPENVINO = """\
+import json
+from pathlib import Path
+
+import openvino
+from transformers import {processor}
+{imports}
+folder = Path({folder})  # or where you put it
+processor = {processor}.from_pretrained(folder)
+model = openvino.Core().compile_model(folder / "openvino_model.xml", "CPU", {{"INFERENCE_PRECISION_HINT": "f32"}})
+inputs = processor({example}, return_tensors="np"{more})
+logits = model({{port.any_name: inputs[port.any_name] for port in model.inputs}})["logits"]
+labels = json.loads((folder / "config.json").read_text("utf-8"))["id2label"]
+{answer}
+"""
+_ANSWERS = {  # problem_type of config.json -> what its logits say
+    "multi_label_classification": "print([[{label} for i, logit in enumerate(row) if logit > {least:.4g}] for row in logits.tolist()])",
+    "regression": "print(logits[:, 0].tolist())",
+}
+_ONE_LABEL = "print([{label} for i in logits.argmax(-1).tolist()])"
+_BY_MEDIA = {  # what the code imports, the question, what the processor is told beside it
+    "text": ("", '["Any text."]', ", truncation=True"),
+    "image": ("from PIL import Image\n", '[Image.open("picture.png").convert("{mode}")]', ""),
+    "sound": (
+        "from transformers.audio_utils import load_audio\n",
+        '[load_audio("sound.wav", processor.sampling_rate)]',
+        ", sampling_rate=processor.sampling_rate",
+    ),
+}
+_ENGINES = {"torch": _TORCH, "onnxruntime": _ONNXRUNTIME, "openvino": _OPENVINO}
 
 
 def snippet(task: str, engine: str, folder: str, config: dict[str, Any]) -> str:
     """How to ask a model directory one question without penjing.
 
-    engine    "torch" or "onnxruntime", which opens `folder`/model.onnx
+    engine    what opens `folder`: "torch", "onnxruntime" or "openvino"
     config    config.json: its auto_map says whether the directory brings code, its num_channels how pictures are read
     """
     kind = find("tasks", task).TASK
     mode = "L" if config.get("num_channels") == 1 else "RGB"
-    picture = f'[Image.open("picture.png").convert("{mode}")]'
+    imports, example, more = _BY_MEDIA[kind.media]
+    threshold = config.get("threshold", 0.5)  # a chance, of which the logit is the logarithm of the odds
+    label = "model.config.id2label[i]" if engine == "torch" else "labels[str(i)]"
     return _ENGINES[engine].format(
         model=kind.auto_model.__name__,
         processor=kind.auto_processor.__name__,
-        imports="from PIL import Image\n" if kind.media == "image" else "",
+        imports=imports,
         folder=json.dumps(folder, ensure_ascii=False),
         trust=", trust_remote_code=True" if "auto_map" in config else "",
-        example=picture if kind.media == "image" else '["Any text."]',
-        more=", truncation=True" if kind.media == "text" else "",
+        example=example.format(mode=mode),
+        answer=_ANSWERS.get(config.get("problem_type") or "", _ONE_LABEL).format(label=label, least=math.log(threshold / (1 - threshold))),
+        more=more,
     )

@@ -6,6 +6,7 @@ from penjing.core.data import Data
 from penjing.core.find import find
 from penjing.core.runtime import Runtime
 from penjing.core.training import Training
+from penjing.engine import priors
 from penjing.engine.fit import fit
 from penjing.engine.load import Loaded
 from penjing.engine.train import Loss
@@ -14,7 +15,9 @@ from penjing.methods.distill import Functions
 
 def teach(teacher: Loaded, student: Loaded, data: Data, method: str, settings: Any, training: Training, runtime: Runtime) -> dict[str, Any]:
     """Train `student` in place on the teacher's answers to the train rows; facts of the run, as `fit` gives them."""
-    return fit(student, loss_by(teacher, method, settings), data.role("train"), data.role("tune"), training, runtime)
+    train_rows, loss = data.role("train"), loss_by(teacher, method, settings)
+    with priors.begun(student, train_rows.only(student.task.target_columns)) as standardised:
+        return fit(student, standardised(loss), train_rows, data.role("tune"), training, runtime)
 
 
 def loss_by(teacher: Loaded, method: str, settings: Any) -> Loss:

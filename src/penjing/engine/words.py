@@ -16,6 +16,10 @@ WIDTH = 100  # columns of a terminal
 _TITLES = {
     "macro_f1": "macro F1",
     "f1": "F1",
+    "micro_f1": "micro F1",
+    "r2": "R²",
+    "mae": "mean absolute error",
+    "spearman": "Spearman's rank correlation",
     "bytes": "size",
     "peak_memory_bytes": "peak memory",
     "seconds": "time",
@@ -43,7 +47,7 @@ def amount(name: str, value: float, unit: str = "", better: str = "higher") -> s
     """A value in the unit its reader thinks in: 310 kB, 1.94 ms, 3 min 20 s, 22.7 M, 98.3 % for a quality in [0, 1], else four digits."""
     if name.endswith("bytes"):
         return _scaled(value, (" B", " kB", " MB", " GB", " TB"))
-    if name == "parameters":
+    if name.endswith("parameters"):
         return _scaled(value, ("", " k", " M", " G", " T"))
     if name.endswith("_ms"):
         return f"{_three(value)} ms"
@@ -51,7 +55,17 @@ def amount(name: str, value: float, unit: str = "", better: str = "higher") -> s
         return duration(value)
     if unit == "share" or (not unit and better == "higher" and 0 <= value <= 1):
         return f"{100 * value:.1f} %"
-    return f"{value:.4g} {unit}".strip()
+    return f"{_plain(value)} {unit}".strip()
+
+
+def share(value: float) -> str:
+    """12.3 %, 0.65 %, 100 %: three digits at most, so that a small share is not rounded to none."""
+    return f"{_three(100 * value)} %"
+
+
+def _plain(value: float) -> str:
+    """Four digits, and all before the point: 0.7132, 815.6, 26,859."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def duration(seconds: float) -> str:
@@ -73,6 +87,13 @@ def _three(value: float) -> str:
     """Three significant digits without an exponent."""
     size = abs(value)
     return f"{value:.0f}" if size >= 99.95 else f"{value:.1f}" if size >= 9.995 else f"{value:.2f}" if size >= 0.0995 else f"{value:.3g}"
+
+
+def answer(value: Any) -> str:
+    """An answer or a truth: a label, labels, or a number."""
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def shown(name: str, measure: Measure) -> str:
@@ -114,17 +135,43 @@ def primary(report: Report) -> str | None:
 
 def verdict(report: Report) -> str:
     """One sentence: proven or by how much the floor was missed; for other stages what was measured, and on which rows."""
+    if "estimate" in report.facts:
+        return estimate_sentence(report)
     proof = report.facts.get("proof")
     if proof:
-        return _proven(proof, _tested_on(report)) if proof["passed"] else _missed(proof, _tested_on(report))
+        below = "away from its parent's answers" if report.facts.get("metric") == "agreement" else "below its parent"
+        return _proven(proof, _tested_on(report), below) if proof["passed"] else _missed(proof, _tested_on(report))
     name = primary(report)
     if name is None:
         return f"{report.stage} done; no quality was measured."
     after = report.after[name]
-    text = f"{title(name).capitalize()} {with_interval(name, after)} on {_where(report, after)}"
+    text = f"{_capital(title(name))} {with_interval(name, after)} on {_where(report, after)}"
     if name in report.before:
         text += f"; its parent {with_interval(name, report.before[name])}"
     return text + "."
+
+
+def estimate_sentence(report: Report) -> str:
+    """What a cross-fit found; a number with its interval, and that it proves nothing."""
+    found, name = report.facts["estimate"], str(primary(report))
+    shown = {who: with_interval(name, _measure(found[who])) for who in ("child", "parent", "baseline") if who in found}
+    told = f"{found['n']} rows{' in groups' if found['units'] == 'groups' else ''}, each answered by a model that has not seen it"
+    beside = ", ".join(f"{who} {shown[who]}" for who in ("parent", "baseline") if who in shown)
+    quality = f"{title(name)} {shown['child']}" + (f" ({beside})" if beside else "")
+    if "loss" not in found:
+        return f"Cross-fitted in {found['rounds']} rounds: {quality} on {told}. This model has learnt from all rows."
+    lost = f"{points(found['loss'])} points ({points(found['low'])} to {points(found['high'])}, two-sided 95 %)"
+    return f"No proof, but cross-fitted in {found['rounds']} rounds: models made in this way lose {lost} on {told}; {quality}."
+
+
+def _measure(found: Any) -> Measure:
+    """A measure inside the facts, which a file holds as a dict."""
+    return found if isinstance(found, Measure) else Measure(**found)
+
+
+def _capital(text: str) -> str:
+    """The text as a sentence begins with it; F1 stays F1."""
+    return text[:1].upper() + text[1:]
 
 
 def _where(report: Report, measure: Measure) -> str:
@@ -134,15 +181,17 @@ def _where(report: Report, measure: Measure) -> str:
 
 def _tested_on(report: Report) -> str:
     """Only rows of the proof role are known to be unseen."""
-    rows = report.facts["proof"]["n"]
-    said = {"proof": f"{rows} rows no step has seen", "tune": f"{rows} tuning rows"}
-    return said.get(report.facts.get("measured_on", ""), f"{rows} rows")
+    proof = report.facts["proof"]
+    units = proof.get("units", "rows")
+    count = f"{proof['n']}" if units == "rows" else f"{proof['n']} groups of"
+    said = {"proof": f"{count} rows no step has seen", "tune": f"{count} tuning rows"}
+    return said.get(report.facts.get("measured_on", ""), f"{count} rows")
 
 
-def _proven(proof: dict[str, Any], rows: str) -> str:
+def _proven(proof: dict[str, Any], rows: str, below: str) -> str:
     word = "Within the floor, but no proof, since the search has used these rows" if "tuning" in rows else "Proven"
     return (
-        f"{word}: at most {proof['floor_text']} below its parent on {rows} "
+        f"{word}: at most {proof['floor_text']} {below} on {rows} "
         f"(loss {points(proof['loss'])}, upper bound {points(proof['upper'])}; {CONFIDENCE})."
     )
 
@@ -215,6 +264,18 @@ def speed_sentence(report: Report) -> str:
     return text
 
 
+def learnt_sentence(report: Report) -> str:
+    """How much of the model was trained, how long it took, and how what was learnt is stored; empty where nothing was trained."""
+    training = report.facts.get("training") or {}
+    learnt = training.get("learnt")
+    if not learnt:
+        return ""
+    count = amount("parameters", learnt["parameters"])
+    which = f"All {count} parameters were trained" if learnt["share"] == 1 else f"{count} parameters were trained"
+    beside = "" if learnt["share"] == 1 else f", {share(learnt['share'])} of the number that the model has"
+    return f"{which}{beside}, in {duration(training['seconds'])}. {learnt['note']}".strip()
+
+
 def flips_sentence(report: Report) -> str:
     """How many answers differ from the parent's, and for better or worse; empty where they were not compared."""
     flips = report.facts.get("flips")
@@ -236,7 +297,8 @@ def parent_phrase(parent: dict[str, Any] | None) -> str:
     """Which model a step began with."""
     if not parent or not parent.get("path"):
         return "new weights"
-    return ", ".join([str(parent["path"]), *([f"sha256 {short(parent['sha256'])}"] if parent.get("sha256") else [])])
+    digests = [f"{name} {short(parent[name])}" for name in ("commit", "sha256") if parent.get(name)]
+    return ", ".join([str(parent["path"]), *digests])
 
 
 def parity_phrase(report: Report) -> str:
@@ -248,6 +310,18 @@ def parity_phrase(report: Report) -> str:
 def spent(name: str, value: Any) -> str:
     """An entry of Report.cost in words."""
     return amount(name, value) if isinstance(value, int | float) and not isinstance(value, bool) else setting(value)
+
+
+def tokenizer_sentence(report: Report) -> str:
+    """How the tokenizer that was learnt with the model cuts the rows; empty where none was."""
+    facts = report.facts.get("tokenizer")
+    if not facts:
+        return ""
+    return (
+        f"Its tokenizer, {facts['kind']} with {facts['vocabulary']:,} pieces learnt from the training rows, makes "
+        f"{facts['tokens_per_character']:.2f} tokens a character ({facts['tokens_per_text']:.1f} a text) of the tuning rows; "
+        f"{100 * facts['unknown_share']:.2g} % of them are unknown."
+    )
 
 
 def opened_sentence(report: Report) -> str:
@@ -270,6 +344,28 @@ def table(report: Report) -> list[tuple[str, str, str, str, str]]:
         counts = [column[name].n for column in (report.after, report.before, simple) if name in column and column[name].n]
         rows.append((title(name), parent, model, plainest, str(counts[0]) if counts else ""))
     return rows
+
+
+def groups(report: Report) -> list[tuple[str, str, str, str]]:
+    """Group, its rows, the primary measure of parent and model in it, for the largest groups; empty where there are none."""
+    name, found = primary(report), report.facts.get("groups") or {"largest": []}
+    return [
+        (
+            part["group"],
+            str(part["n"]),
+            *(with_interval(str(name), Measure(**part[who])) if who in part else "" for who in ("parent", "child")),
+        )
+        for part in found["largest"]
+    ]
+
+
+def groups_caption(report: Report) -> str:
+    """What the table of groups shows; empty without one."""
+    found = report.facts.get("groups")
+    if not found:
+        return ""
+    which = "each" if len(found["largest"]) == found["num_groups"] else f"the {len(found['largest'])} largest of {found['num_groups']:,}"
+    return f"{_capital(title(str(primary(report))))} in {which}, rows grouped by {found['column']}; in brackets two-sided 95 % intervals."
 
 
 def settings(options: dict[str, Any]) -> str:

@@ -1,0 +1,89 @@
+"""What is head and what is body, told from the shape of a model: each architecture is a tiny one, made from its config."""
+
+import pytest
+import torch
+from transformers import (
+    ASTConfig,
+    AutoModelForAudioClassification,
+    AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
+    BertConfig,
+    DistilBertConfig,
+    LlamaConfig,
+    ResNetConfig,
+    RobertaConfig,
+    ViTConfig,
+    Wav2Vec2Config,
+    WhisperConfig,
+)
+
+from penjing.core.find import find, names
+from penjing.engine.anatomy import anatomy
+from penjing.engine.load import register_families
+
+SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+SPEECH = {"conv_dim": (4,) * 7, "num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2, "classifier_proj_size": 8}
+WHISPER = {"d_model": 16, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 24, "vocab_size": 30}
+TEXT, IMAGE, SOUND = AutoModelForSequenceClassification, AutoModelForImageClassification, AutoModelForAudioClassification
+MODELS = {  # (Auto class, config, linears of each block, modules of the head that have weights)
+    "bert": (TEXT, BertConfig(vocab_size=30, **SMALL), 6, {"bert.pooler", "classifier"}),
+    "distilbert": (
+        TEXT,
+        DistilBertConfig(vocab_size=30, dim=16, n_layers=2, n_heads=2, hidden_dim=24),
+        6,
+        {"pre_classifier", "classifier"},
+    ),
+    "roberta": (TEXT, RobertaConfig(vocab_size=30, **SMALL), 6, {"classifier"}),
+    "llama": (TEXT, LlamaConfig(vocab_size=30, num_key_value_heads=2, **SMALL), 7, {"score"}),
+    "vit": (IMAGE, ViTConfig(image_size=8, patch_size=4, **SMALL), 6, {"classifier"}),
+    "resnet": (IMAGE, ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic"), 0, {"classifier"}),
+    "wav2vec2": (SOUND, Wav2Vec2Config(vocab_size=30, **SPEECH, **SMALL), 6, {"projector", "classifier"}),
+    "ast": (SOUND, ASTConfig(max_length=32, num_mel_bins=16, **SMALL), 6, {"classifier"}),
+    "whisper": (SOUND, WhisperConfig(**WHISPER), 0, {"projector", "classifier"}),
+}
+
+
+def with_labels(auto, config, num_labels):
+    config = type(config).from_dict({**config.to_dict(), "id2label": {i: str(i) for i in range(num_labels)}})
+    return auto.from_config(config)
+
+
+def inside(name, paths):
+    return any(name.startswith(path + ".") for path in paths)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_roles_of_architectures_of_transformers(name):
+    auto, config, linears, head = MODELS[name]
+    model = with_labels(auto, config, 3)
+    parts = anatomy(model)
+    assert {path for path in parts.head if any(True for _ in model.get_submodule(path).parameters())} == head
+    assert [len(block) for block in parts.linears] == ([linears] * 2 if linears else [])
+    for block, found in zip(parts.blocks, parts.linears):
+        assert all(path.startswith(block + ".") and isinstance(model.get_submodule(path), torch.nn.Linear) for path in found)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_tensor_whose_shape_the_labels_set_is_of_the_head(name):
+    auto, config, _, _ = MODELS[name]
+    three, seven = with_labels(auto, config, 3), with_labels(auto, config, 7)
+    pairs = zip(three.named_parameters(), seven.named_parameters(), strict=True)
+    by_labels = [key for (key, a), (_, b) in pairs if a.shape != b.shape]
+    assert by_labels and all(inside(key, anatomy(three).head) for key in by_labels)
+
+
+@pytest.mark.parametrize("size", [size for family in names("families") for size in list(find("families", family).SIZES)[:1]])
+def test_the_head_of_every_family_is_what_the_labels_set_and_the_blocks_are_none_of_it(size):
+    register_families()
+    family = next(find("families", name) for name in names("families") if size in find("families", name).SIZES)
+    facts = {"image_size": (8, 8), "channels": 1, "vocab_size": 30, "pad_token_id": 0, "max_length": 16}
+    models = [find_auto(family).from_config(family.config(size, {**facts, "labels": list("abcdefg")[:n]})) for n in (3, 7)]
+    parts = anatomy(models[0])
+    pairs = zip(models[0].named_parameters(), models[1].named_parameters(), strict=True)
+    by_labels = [key for (key, a), (_, b) in pairs if a.shape != b.shape]
+    assert by_labels and all(inside(key, parts.head) for key in by_labels)
+    assert parts.blocks and not any(inside(path, parts.head) for path in parts.blocks)
+
+
+def find_auto(family):
+    return next(auto for media, auto in (("text", TEXT), ("image", IMAGE), ("sound", SOUND)) if media in family.MEDIA)
