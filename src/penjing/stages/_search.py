@@ -1,6 +1,6 @@
 """The search of shrink: which shapes there are, which are worth a training, and which are likely to be proven.
 
-    time untrained shapes here -> train the promising -> screen on tune rows -> prove on proof rows
+time untrained shapes here -> train the promising -> screen on tune rows -> prove on proof rows
 """
 
 import dataclasses

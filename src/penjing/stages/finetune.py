@@ -30,9 +30,9 @@ class Options:
     ] = None
     new_head: Annotated[bool, "learn a new set of labels instead of those that MODEL knows"] = False
     class_weights: Annotated[Literal["none", "balanced"], "balanced: rare labels count as much as frequent ones"] = "none"
-    folds: Annotated[
-        int | None, "for few rows: learn from all, and tell the quality by a cross-fit in so many rounds", Between(2, 100)
-    ] = None
+    folds: Annotated[int | None, "for few rows: learn from all, and tell the quality by a cross-fit in so many rounds", Between(2, 100)] = (
+        None
+    )
     training: Training = Training()
     tokenizing: Tokenizing = Tokenizing()
     data: DataOptions = DataOptions()
