@@ -1,8 +1,10 @@
 """Whatever is wrong with data is said before work begins: file, row and column, what was wanted, what to do next."""
 
 import gzip
+import io
 import json
 import os
+import struct
 import zipfile
 
 import numpy
@@ -10,10 +12,12 @@ import PIL.Image
 import pyarrow
 import pyarrow.parquet
 import pytest
+import soundfile
 
 from penjing.core.errors import DataError
 from penjing.core.examples import read
 from penjing.core.image import Image
+from penjing.core.sound import Sound
 from penjing.core.spelling import alike
 
 GOOD = "text,label\n" + "good,1\n" * 3
@@ -372,3 +376,34 @@ def test_labels_that_look_alike_go_to_the_most_frequent_spelling_or_to_that_of_t
     assert alike(counts) == {"Good": "good ", "GO OD": "go  od", "bad": "\uff22ad", "stra\u00dfe": "STRASSE"}
     assert alike(counts, ["Good", "bad"])["good "] == "Good"
     assert alike({"Good": 1, "good": 1}, ["Good", "good"]) == alike({"a": 1, "b": 2}) == {}
+
+
+def wav(rate=8000, samples=800):
+    """A WAV file of noise whose heading names this rate."""
+    with io.BytesIO() as made:
+        soundfile.write(made, numpy.random.default_rng(0).uniform(-0.5, 0.5, samples), 8000, format="WAV")
+        content = made.getvalue()
+    return content[:24] + struct.pack("<I", rate) + content[28:]
+
+
+SOUNDS = {
+    "a text": (b"hello", "damaged sound"),
+    "nothing": (b"", "damaged sound"),
+    "cut short": (wav()[:400], "damaged sound (cut short"),
+    "only a heading": (wav()[:44], "damaged sound"),
+    "no samples": (wav(samples=0), "damaged sound (no samples"),
+    "no rate": (wav(0), "damaged sound"),
+    "one sample a second": (wav(1), "the sound has 1 samples a second"),
+    "a rate that no device has": (wav(2_000_000_000), "the sound has 2,000,000,000 samples a second"),
+    "two hours": (wav(1000, 7_200_000), "the sound is too long (7,200 s"),
+}
+
+
+@pytest.mark.parametrize("content, words", SOUNDS.values(), ids=SOUNDS)
+def test_a_sound_that_is_none_is_refused_with_its_place(tmp_path, content, words):
+    for label in "ab":
+        (tmp_path / label).mkdir()
+        file(tmp_path / label, wav(), "1.wav")
+    file(tmp_path / "b", content, "2.wav")
+    found = read(tmp_path).unusable({"audio": Sound, "label": str})
+    assert [*found] == [2] and f"b/2.wav: {words}" in found[2]

@@ -107,6 +107,7 @@ def converted(source: Path, convert: Callable[[], Iterator[pyarrow.RecordBatch]]
     with source.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     write(path, lambda temporary: _write(temporary, convert(), sha256, source))
+    pyarrow.system_memory_pool().release_unused()
     if unread is not None:
         write(beside, lambda temporary: _write_text(temporary, json.dumps(list(unread.items()))))
     if stat_key(source) != key:

@@ -19,6 +19,7 @@ from penjing.core.media import Media
 
 MOST_SECONDS = 3600
 MOST_VALUES = MOST_SECONDS * 48_000 * 2  # of all channels together: an hour of stereo as studios record it
+RATES = (100, 768_000)  # Hz, lowest and highest that is recorded; any other in a heading is damage
 RATE_OF_VALUES = 16_000  # Hz, of sounds that are given as decoded values
 _BLOCK_FRAMES = 1 << 20
 _UNKNOWN_BYTES = 0x7FFFF000  # what programs write that do not know yet how long a WAV will be
@@ -91,6 +92,12 @@ class Sound(Media):
 
     def _check_length(self, file: soundfile.SoundFile) -> None:
         """By the heading, before anything is decoded."""
+        if not RATES[0] <= file.samplerate <= RATES[1]:
+            raise DataError(
+                f"{self.place}: the sound has {file.samplerate:,} samples a second",
+                wanted=f"{RATES[0]:,} to {RATES[1]:,} Hz",
+                fix=f"correct the rate in its heading, replace the {self.noun} or take out the row",
+            )
         if file.frames > MOST_SECONDS * file.samplerate or file.frames * file.channels > MOST_VALUES:
             raise DataError(
                 f"{self.place}: the sound is too long ({file.frames / file.samplerate:,.0f} s, {file.channels} channels)",

@@ -76,6 +76,7 @@ def fit(
         "precision": state.precision,
         "threads": threads,
         "rows_at_limit": encoded.at_limit,
+        "rows_at_limit_estimated": not encoded.known,
         "seconds": round(time.perf_counter() - started, 2),
     }
 

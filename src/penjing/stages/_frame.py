@@ -240,8 +240,10 @@ def _complete(report: Report, prepared: Call, started: float) -> None:
     if "parameters" in report.facts:
         report.after["parameters"] = Measure(report.facts["parameters"], "", better="lower")
     report.notes += [*data.notes, *filter(None, [data.left_out(role)])]
-    if cut := report.facts.get("training", {}).get("rows_at_limit"):
-        report.notes.append(f"{cut} training rows fill the model's window; what was longer has been cut")
+    training = report.facts.get("training", {})
+    if cut := training.get("rows_at_limit"):
+        about = "about " if training["rows_at_limit_estimated"] else ""
+        report.notes.append(f"{about}{cut:,} training rows fill the model's window; what was longer has been cut")
     report.cost = {"seconds": round(time.perf_counter() - started, 1)}
     report.environment = environment()
 

@@ -233,7 +233,8 @@ class ManyLabels(Head):
 
     def prior(self, true):
         """The log odds of each label's share, with half a row added to either side."""
-        counts, n = collections.Counter(), 0
+        counts: collections.Counter[str] = collections.Counter()
+        n = 0
         for labels in true:
             counts.update(labels)
             n += 1
