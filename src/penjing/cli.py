@@ -253,14 +253,10 @@ def _plain(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _columns(parser: Parser) -> None:
-    parser.add_argument("--columns", help="names of columns where they differ: text=sentence,label=mood")
-
-
 def _predict(parser: Parser, words: list[str]) -> str:
     parser.add_argument(MODEL[0], help=MODEL[1])
     parser.add_argument("INPUT", nargs="+", help="a file of rows, an image, a sound, text, or - for standard input")
-    _columns(parser)
+    parser.add_argument("--columns", help="names of columns where they differ: text=sentence,label=mood")
     _common(parser)
     given = _parse(parser, words, " MODEL INPUT...")
     runtime = _runtime(given)

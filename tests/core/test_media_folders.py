@@ -161,6 +161,17 @@ def test_a_name_that_two_files_have_is_refused_unless_the_path_is_whole(tmp_path
     assert [number(example) for example in read(tmp_path)] == [1, 2]
 
 
+def test_rows_whose_file_or_values_are_wrong_are_left_out_where_that_is_asked_for(tmp_path):
+    write(tmp_path, {"1.wav": wav(1), "2.wav": wav(2), "a/3.wav": wav(3), "b/3.wav": wav(3)})
+    (tmp_path / "metadata.csv").write_text("file,split\n1.wav,train\n9.wav,train\n2.wav,test,more\n3.wav,test\n2.wav,test\n")
+    refused(tmp_path, "metadata.csv, row 4: 3 values")
+    examples = read(tmp_path, skip_bad=True)
+    assert [number(example) for example in examples] == [1, 2] and examples.place(1) == f"{tmp_path.name}/metadata.csv, row 6"
+    assert [said.split(", ", 1)[1][:30] for said in examples.unread] == [
+        "row 4: 3 values, the header na", "row 3: file '9.wav' is no file", "row 5: file '3.wav' is 2 files",
+    ]  # fmt: skip
+
+
 def test_an_empty_name_is_left_to_the_look_at_all_rows(tmp_path):
     write(tmp_path, {"1.wav": wav()})
     table(tmp_path, [{"file": "1.wav", "label": "x"}, {"file": "", "label": "x"}])

@@ -15,8 +15,9 @@ from penjing.core.training import Training
 from penjing.engine import create
 from penjing.engine.anatomy import anatomy
 from penjing.engine.batches import Encoded
+from penjing.engine.optimizers import SCHEDULES, make_optimizer
 from penjing.engine.threads import choose_threads
-from penjing.engine.train import SCHEDULES, State, gradients, make_optimizer, train
+from penjing.engine.train import State, gradients, train
 from penjing.methods.finetune import Learner, Rate
 from tests.contract.test_tasks import LABELS, rows
 

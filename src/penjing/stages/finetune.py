@@ -26,7 +26,8 @@ class Options:
     method: Annotated[str, "which weights learn"] = "full"
     agreement: Annotated[float, "pulls two answers under different dropout together (R-Drop); 0 for none", Between(0, 100)] = 0.0
     head: Annotated[
-        Literal["one-label", "many-labels", "number"] | None, "kind of answer of a row; a column of lists means many labels, else one"
+        Literal["one-label", "many-labels", "number"] | None,
+        "kind of answer of a row; a column of lists means many labels, one of fractions a number, any other one label",
     ] = None
     new_head: Annotated[bool, "learn a new set of labels instead of those that MODEL knows"] = False
     class_weights: Annotated[Literal["none", "balanced"], "balanced: rare labels count as much as frequent ones"] = "none"

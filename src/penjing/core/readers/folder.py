@@ -28,10 +28,10 @@ def parts(folder: Path, wanted: str | None, skip_bad: bool = False) -> Found:
     if _official(tables):
         return _splits(name, tables, wanted, read)
     if metadata.described(folder):
-        return _described(folder, name, wanted)
+        return _described(folder, name, wanted, skip_bad)
     trees = [child for child in children if _is_tree(child)]
     if _official(trees):
-        return _splits(name, trees, wanted, _tree)
+        return _splits(name, trees, wanted, functools.partial(_tree, skip_bad=skip_bad))
     if wanted is not None and any(_stem(child) == wanted for child in tables):
         return _splits(name, tables, wanted, read)
     if wanted is not None:
@@ -53,17 +53,19 @@ def _is_tree(child: Path) -> bool:
     return not links.leave(child.parent, child) and media_folder.holds_media(child)
 
 
-def _described(folder: Path, name: str, wanted: str | None) -> Found:
-    there = metadata.by_split(metadata.part(folder, name))
+def _described(folder: Path, name: str, wanted: str | None, skip_bad: bool) -> Found:
+    there = metadata.by_split(metadata.part(folder, name, skip_bad=skip_bad))
     found = [part for part in there if wanted is None or part.split == SPLITS.get(wanted)]
     if not found:
         raise _no_split(name, str(wanted), [part.split for part in there if part.split])
     return found, []
 
 
-def _tree(path: Path, name: str, split: str) -> Part:
+def _tree(path: Path, name: str, split: str, skip_bad: bool) -> Part:
     """A split that is a folder or an archive: described by a table in it, or by its class folders."""
-    return (metadata if path.is_dir() and metadata.described(path) else media_folder).part(path, name, split)
+    if path.is_dir() and metadata.described(path):
+        return metadata.part(path, name, split, skip_bad)
+    return media_folder.part(path, name, split)
 
 
 def _splits(name: str, children: list[Path], wanted: str | None, read: Callable[[Path, str, str], Part]) -> Found:

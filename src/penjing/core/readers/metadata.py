@@ -30,15 +30,21 @@ def described(folder: Path) -> bool:
     return _found(folder) is not None
 
 
-def part(folder: Path, name: str, split: str | None = None) -> Part:
+def part(folder: Path, name: str, split: str | None = None, skip_bad: bool = False) -> Part:
     """The rows; the column of file names becomes `image` or `audio`.
+
+    skip_bad    as `table.part` has it; rows whose file is not there are left out too
 
     Raises DataError with the row whose file is not there, or is not the only one of its name; a name never leads out of the folder.
     """
     path, column, media = _found(folder)  # type: ignore[misc]  # the caller has asked `described`
     links.check(folder, path)
-    whole = table.part(path, f"{name}/{path.name}", split)
-    files = _located(whole, column, folder)
+    whole = table.part(path, f"{name}/{path.name}", split, skip_bad)
+    files, unclear = _located(whole, column, folder)
+    if unclear and not skip_bad:
+        raise next(iter(unclear.values()))
+    if unclear:
+        whole = replace(whole.without(list(unclear)), unread=(*whole.unread, *(error.problem for error in unclear.values())))
     used = {path, *(place.archive if isinstance(place, Member) else place for place in files.values())}
     stored = whole.stored.table
     renamed = stored.rename_columns([media.column if stored_name == column else stored_name for stored_name in stored.column_names])
@@ -50,8 +56,8 @@ def by_split(whole: Part) -> list[Part]:
 
     Raises DataError with the first row of another value where some are official.
     """
-    there = whole.stored.table
-    values = there[SPLIT].to_pylist() if SPLIT in there.column_names else []
+    rows = whole.stored.table
+    values = rows[SPLIT].to_pylist() if SPLIT in rows.column_names else []
     splits = [SPLITS.get(str(value)) for value in values]
     if not any(splits):
         return [whole]
@@ -62,11 +68,9 @@ def by_split(whole: Part) -> list[Part]:
             wanted=nearest(str(values[row]), SPLITS),
             fix="correct the row, or give the column another name",
         )
-    return [
-        _chosen(whole, split, numpy.flatnonzero([s == split for s in splits]))
-        for split in dict.fromkeys(SPLITS.values())
-        if split in splits
-    ]
+    there = [split for split in dict.fromkeys(SPLITS.values()) if split in splits]
+    first, *others = (_chosen(whole, split, numpy.flatnonzero([s == split for s in splits])) for split in there)
+    return [first, *(replace(part, notes=(), unread=()) for part in others)]  # what is said of the whole is said once
 
 
 def _found(folder: Path) -> tuple[Path, str, type[Media]] | None:
@@ -75,7 +79,7 @@ def _found(folder: Path) -> tuple[Path, str, type[Media]] | None:
     The column is `file_name`, else the first of text whose first value ends as the name of an image or a sound does.
     """
     path = next((child for child in sorted(folder.iterdir()) if table.suffix(child) and table.stem(child) == "metadata"), None)
-    there = table.part(path, path.name).stored.table if path else pyarrow.table({})
+    there = table.part(path, path.name, skip_bad=True).stored.table if path else pyarrow.table({})
     for column in sorted(there.column_names, key=lambda name: name != FILE_NAME):
         first = there[column][0].as_py() if kinds.is_text(there[column].type) else None
         if path and first and (media := kinds.media_of_file(first)):
@@ -83,8 +87,11 @@ def _found(folder: Path) -> tuple[Path, str, type[Media]] | None:
     return None
 
 
-def _located(whole: Part, column: str, folder: Path) -> dict[str, Path | Member]:
-    """Where each named file lies. A name may leave out the folders above it where that is clear."""
+def _located(whole: Part, column: str, folder: Path) -> tuple[dict[str, Path | Member], dict[int, DataError]]:
+    """Where each named file lies, and what is wrong with the rows whose file is not clear.
+
+    A name may leave out the folders above it where that is clear.
+    """
     values = whole.stored.table[column].to_pylist()
     found: dict[str, list[tuple[str, Path | Member]]] = defaultdict(list)
     wanted = {value for value in values if value}
@@ -92,13 +99,14 @@ def _located(whole: Part, column: str, folder: Path) -> dict[str, Path | Member]
         steps = path.split("/")
         for ending in {"/".join(steps[start:]) for start in range(len(steps))} & wanted:
             found[ending].append((path, source))
-    for row, value in enumerate(values):
-        exact = [(path, source) for path, source in found[value] if path == value] if value else []
-        if exact:
-            found[value] = exact
-        elif value and len(found[value]) != 1:
-            raise _unclear(whole.place(row), column, value, [path for path, _ in found[value]])
-    return {value: found[value][0][1] for value in wanted}
+    for value in wanted:
+        found[value] = [(path, source) for path, source in found[value] if path == value] or found[value]
+    unclear = {
+        row: _unclear(whole.place(row), column, value, [path for path, _ in found[value]])
+        for row, value in enumerate(values)
+        if value and len(found[value]) != 1
+    }
+    return {value: places[0][1] for value, places in found.items() if len(places) == 1}, unclear
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path | Member]]:
@@ -123,7 +131,7 @@ def _unclear(place: str, column: str, value: str, there: list[str]) -> DataError
 def _chosen(whole: Part, split: str, rows: numpy.ndarray) -> Part:
     sha256 = hashlib.sha256(f"{whole.stored.sha256} {split}".encode()).hexdigest()
     stored = Stored(whole.stored.table.take(pyarrow.array(rows)), sha256)
-    return replace(whole, split=split, stored=stored, place=functools.partial(_place, whole, rows), notes=())
+    return replace(whole, split=split, stored=stored, place=functools.partial(_place, whole, rows))
 
 
 def _place(whole: Part, rows: numpy.ndarray, row: int) -> str:
