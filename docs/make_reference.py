@@ -39,7 +39,7 @@ def page() -> Iterator[str]:
     yield "They take neither `out` nor `overwrite`, and return the Report."
     for stage in _frame.READERS:
         yield from _stage(stage)
-    for name in ("check", "predict", "run"):
+    for name in ("check", "predict", "run", "sweep"):
         function = vars(find("stages", name))[name]
         yield f"### penjing.{name}\n\n{summary('stages', name)}"
         yield _signature(f"penjing.{name}", function)

@@ -25,7 +25,7 @@ from penjing.engine import measure
 from penjing.stages.predict import predict
 
 measure.RESAMPLES = 20  # intervals are not what is tested here
-runtime = penjing.Runtime(threads=2, quiet=True)
+runtime = penjing.Runtime(threads=1, quiet=True)
 quick = {"epochs": 4, "learning_rate": 1e-2, "precision": "fp32", "runtime": runtime}
 text, report = penjing.finetune(
     "new:bert-tiny", "pairs.csv", task="text-pair-classification", out="text", **{**quick, "epochs": 1, "learning_rate": 1e-3}

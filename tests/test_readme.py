@@ -29,20 +29,20 @@ PAGES = [
 ]
 README, CHINESE = ((ROOT / name).read_text("utf-8") for name in ("README.md", "README.zh.md"))
 QUICK = {
-    "finetune": ["--threads=2"],
-    "distill": ["--threads=2", "--epochs=1"],
-    "prune": ["--threads=2", "--epochs=1"],
-    "shrink": ["--threads=2", "--epochs=1", "--candidates=1"],
+    "finetune": ["--threads=1"],
+    "distill": ["--threads=1", "--epochs=1"],
+    "prune": ["--threads=1", "--epochs=1"],
+    "shrink": ["--threads=1", "--epochs=1", "--candidates=1"],
     "run digits": [
-        "--threads=2",
+        "--threads=1",
         "--set=teacher.epochs=1",
         "--set=small.epochs=1",
         "--set=small.candidates=1",
         "--set=small.students=none",
     ],
-    "run reviews.toml": ["--threads=2", "--set=teacher.epochs=1"],
-    "run transfer": ["--threads=2", *(f"--set={step}.epochs=1" for step in ("scratch", "probe", "lora", "full"))],
-    "quantize": ["--threads=2"],
+    "run reviews.toml": ["--threads=1", "--set=teacher.epochs=1"],
+    "run transfer": ["--threads=1", *(f"--set={step}.epochs=1" for step in ("scratch", "probe", "lora", "full"))],
+    "quantize": ["--threads=1"],
 }
 """What makes a command quick; it changes no word that the page shows."""
 
@@ -146,7 +146,7 @@ def test_every_penjing_command_of_the_page_does_what_it_says(folder, capsys):
 def test_every_python_block_of_the_page_runs_where_the_commands_have_run(folder, capsys):
     """The same words as those of the commands: what these have made is found and not made again."""
     for block in blocks("python"):
-        text = re.sub(r"(penjing\.(finetune|shrink)\(.*)\)$", r"\1, runtime=penjing.Runtime(threads=2))", block, flags=re.M)
+        text = re.sub(r"(penjing\.(finetune|shrink)\(.*)\)$", r"\1, runtime=penjing.Runtime(threads=1))", block, flags=re.M)
         text = re.sub(r"(penjing\.shrink\(.*)\)$", r"\1, epochs=1, candidates=1)", text, flags=re.M)
         exec(compile(text, "README.md", "exec"), {})
     assert capsys.readouterr().err.count("is already done") == 2

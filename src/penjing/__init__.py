@@ -8,11 +8,11 @@ The functions have the names and the words of the commands:
 from typing import Any
 
 __all__ = [
-    "ModelDir", "Report", "Runtime", "check", "compare", "distill", "evaluate", "finetune", "predict", "prune", "quantize", "run", "shrink",
+    "ModelDir", "Report", "Runtime", "check", "compare", "distill", "evaluate", "finetune", "predict", "prune", "quantize", "run", "shrink", "sweep",
 ]  # fmt: skip
 
 _CLASSES = {"ModelDir": "model_dir", "Report": "report", "Runtime": "runtime"}
-_FUNCTIONS = ("check", "predict", "run")  # the others are stages, and come through stages._frame.call
+_FUNCTIONS = ("check", "predict", "run", "sweep")  # the others are stages, and come through stages._frame.call
 
 
 def __getattr__(name: str) -> Any:

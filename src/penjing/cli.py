@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from penjing.core import find
 from penjing.core.errors import OptionError, PenjingError, nearest
+from penjing.core.stopping import Stopped
 
 STAGES = ("finetune", "distill", "prune", "quantize", "shrink", "evaluate", "compare")
 ABOUT = "Grow a large model, shrink it, and prove that the small one is as good."
@@ -59,7 +60,7 @@ class _ShowHelp(argparse.Action):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; 0 when it did what was asked, 2 for a mistake that the user can mend, 130 when interrupted."""
+    """Run one command; 0 when it did what was asked, 2 for a mistake that the user can mend, 128 + the signal that stopped it."""
     words = list(sys.argv[1:] if argv is None else argv)
     command = words[0] if words and words[0] in COMMANDS else ""
     try:
@@ -73,8 +74,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         error.fix = error.fix or f"penjing {command} --help".replace("  ", " ")
         print(f"penjing: {error}", file=sys.stderr)
         return 2
+    except Stopped as stop:
+        print(f"penjing: stopped {stop.told}", file=sys.stderr)
+        return 128 + stop.number
     except KeyboardInterrupt:
-        print("penjing: stopped; finished steps are kept, the one that was running left nothing behind", file=sys.stderr)
+        print("penjing: stopped; the same command goes on from the last checkpoint, or begins anew where there is none", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it flushes at its end
@@ -327,6 +331,33 @@ def _run_recipe(parser: Parser, words: list[str]) -> str:
     return "\n\n".join(told) + "\n\nnext\n" + "\n".join(following)
 
 
+def _sweep(parser: Parser, words: list[str]) -> str:
+    from penjing.stages import _frame
+
+    flags = [flag for flag in _frame.stage_flags("finetune", _value_of("--method", words)) if flag.name != "folds"]
+    parser.add_argument(MODEL_OR_NEW[0], help=MODEL_OR_NEW[1])
+    parser.add_argument(DATA[0], help=DATA[1])
+    parser.add_argument("--vary", action="append", default=[], metavar="OPTION=VALUE,VALUE", help="an option below and its values; "
+                        "given again, each value goes with each; optimizer:momentum=sgd:0,sgd:0.9 joins values")  # fmt: skip
+    parser.add_argument("--seeds", default="1", metavar="N", help="runs of each variant, each with a seed of its own [1]")
+    parser.add_argument("--out", type=Path, metavar="DIRECTORY", help="folder for the best model, the report and every number")
+    for title, few in _grouped(flags):
+        _add(parser.add_argument_group(title) if title else parser, few, _frame.method_names("finetune"))
+    _common(parser)
+    given = _parse(parser, words, " MODEL DATA --vary OPTION=VALUE,VALUE --out DIRECTORY")
+    if given["out"] is None:
+        raise OptionError("--out must be given", wanted="a folder for what the sweep writes", fix="pass --out DIRECTORY")
+    from penjing.engine import variants
+    from penjing.stages.sweep import split, sweep
+
+    options = {flag.name: given[flag.name] for flag in flags if given[flag.name] is not None}
+    vary, out = split(given["vary"]), given["out"]
+    model, found = sweep(given["MODEL"], given["DATA"], vary=vary, out=out, seeds=given["seeds"], runtime=_runtime(given), **options)
+    if given["json"]:
+        return json.dumps(found, ensure_ascii=False, indent=1, default=str)
+    return f"{variants.text(found)}\nwrote {model.path}; look at {out / 'report.html'}"
+
+
 def _bundled() -> list[str]:
     return sorted(path.stem for path in (Path(__file__).parent / "recipes").glob("*.toml"))
 
@@ -389,6 +420,7 @@ COMMANDS: dict[str, Callable[[Parser, list[str]], str]] = {
     "predict": _predict,
     "card": _card,
     "run": _run_recipe,
+    "sweep": _sweep,
     "check": _check,
     "tasks": _listing("tasks"),
     "families": _listing("families"),

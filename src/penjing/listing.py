@@ -11,6 +11,9 @@ def tasks() -> list[dict[str, Any]]:
     return _named("tasks")
 
 
+_OPTIONS = {"augment": "finetune --augment", "semi": "finetune --semi"}  # folders that no stage is named after
+
+
 def methods() -> list[dict[str, Any]]:
     """Stage, name and first line of every method; nothing is imported."""
     stages = sorted(path.name for path in (Path(__file__).parent / "methods").iterdir() if (path / "__init__.py").exists())
@@ -31,7 +34,7 @@ def families() -> list[dict[str, Any]]:
 
 def told(found: list[dict[str, Any]]) -> str:
     """A list for a person, a line each."""
-    return "\n".join(f"{_called(each):<28} {each['about']}" for each in found)
+    return "\n".join(f"{_called(each):<30} {each['about']}" for each in found)
 
 
 def told_families(found: list[dict[str, Any]]) -> str:
@@ -42,12 +45,12 @@ def told_families(found: list[dict[str, Any]]) -> str:
     lines = []
     for each in found:
         sizes = [f"{size['name']} {amount('parameters', size['parameters'])}" for size in each["sizes"]]
-        lines += [told([each]), f"  {', '.join(each['media']):<26} {'   '.join(sizes)}"]
+        lines += [told([each]), f"  {', '.join(each['media']):<28} {'   '.join(sizes)}"]
     return "\n".join([*lines, f"Parameters are for {USUAL_SAID}."])
 
 
 def _called(each: dict[str, Any]) -> str:
-    return f"{each['stage']} --method {each['name']}" if "stage" in each else each["name"]
+    return f"{_OPTIONS.get(each['stage'], each['stage'] + ' --method')} {each['name']}" if "stage" in each else each["name"]
 
 
 def _named(folder: str) -> list[dict[str, Any]]:

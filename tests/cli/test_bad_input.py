@@ -192,8 +192,8 @@ def forget_labels(folder):
 @pytest.mark.parametrize("path, change, parts", MODELS.values(), ids=MODELS)
 def test_a_directory_that_will_not_do_is_refused(refused, copy, reviews, path, change, parts):
     change(copy("text"))
-    refused(("evaluate", path, reviews, "--threads=2"), *parts)
-    refused(("predict", path, "a fine film", "--threads=2"), *parts[:1])
+    refused(("evaluate", path, reviews, "--threads=1"), *parts)
+    refused(("predict", path, "a fine film", "--threads=1"), *parts[:1])
 
 
 def test_a_pickle_beside_the_weights_is_not_opened(ask, copy, tmp_path):
@@ -259,7 +259,28 @@ WORDS = {
         ["--batch-rows cannot be '1.5'", "a whole number, 1 to 1,000,000"],
     ),
     "infinite": (["finetune", T, "rows.csv", "--batch-rows=inf"], ["--batch-rows cannot be 'inf'"]),
-    "not a choice": (["finetune", T, "rows.csv", "--optimizer=adam"], ["--optimizer cannot be 'adam'", "'adamw' or 'sgd'"]),
+    "not a choice": (["finetune", T, "rows.csv", "--optimizer=adam"], ["--optimizer cannot be 'adam'", "'adamw' or 'sgd' or 'muon'"]),
+    "nothing to vary": (["sweep", T, "rows.csv"], ["--vary must be given", "--vary OPTION=VALUE,VALUE"]),
+    "no values to vary": (["sweep", T, "rows.csv", "--vary", "epochs"], ["--vary cannot be 'epochs'", "OPTION=VALUE,VALUE"]),
+    "a gap in the values": (["sweep", T, "rows.csv", "--vary", "epochs=1,,2"], ["--vary epochs cannot be ''", "EPOCHS"]),
+    "values that are not joined": (
+        ["sweep", T, "rows.csv", "--vary", "optimizer:momentum=sgd:0,adamw"],
+        ["--vary optimizer:momentum cannot be 'adamw'", "OPTIMIZER:MOMENTUM"],
+    ),
+    "varied twice": (["sweep", T, "rows.csv", "--vary", "epochs=1", "--vary", "epochs=2"], ["--vary has epochs twice", "one --vary"]),
+    "varied and given": (["sweep", T, "rows.csv", "--vary", "epochs=1,2", "--epochs=3"], ["--epochs is varied and given too", "leave"]),
+    "no such option to vary": (["sweep", T, "rows.csv", "--vary", "epoch=1,2"], ["no option --epoch (variant epoch 1)", "'--epochs'"]),
+    "no such value to vary": (
+        ["sweep", T, "rows.csv", "--vary", "optimizer=sgd,momentum"],
+        ["--optimizer cannot be 'momentum' (variant optimizer momentum)", "'adamw' or 'sgd' or 'muon'"],
+    ),
+    "the same twice": (["sweep", T, "rows.csv", "--vary", "epochs=1,1.0"], ["two variants are the same: epochs 1.0", "that differ"]),
+    "too many variants": (
+        ["sweep", T, "rows.csv", "--vary", "epochs=1,2,3,4,5,6,7,8", "--vary", "patience=1,2,3,4,5,6,7"],
+        ["--vary makes 56 variants", "at most 50", "fewer"],
+    ),
+    "seeds": (["sweep", T, "rows.csv", "--vary", "epochs=1,2", "--seeds=0"], ["--seeds cannot be '0'", "a whole number, 1 to 20"]),
+    "a sweep of cross-fits": (["sweep", T, "rows.csv", "--vary", "epochs=1,2", "--folds=3"], ["no option '--folds=3'"]),
     "no share": (["prune", T, "rows.csv", "--keep-share=2"], ["--keep-share cannot be '2'", "0.01 to 1"]),
     "no floor": (["shrink", T, "rows.csv", "--floor=0"], ["--floor cannot be '0'", "points such as 1.0 or a share such as 3%"]),
     "no size": (["shrink", T, "rows.csv", "--max-bytes=4QB"], ["--max-bytes cannot be '4QB'", "500kB"]),
@@ -300,7 +321,7 @@ WORDS = {
 def test_a_word_that_will_not_do_is_refused(refused, tmp_path, text_parent, words, parts):
     (tmp_path / "rows.csv").write_text(GOOD)
     words = [str(text_parent) if word == T else word for word in words]
-    out = ["--out", "made"] if words[0] in ("finetune", "distill", "prune", "shrink") and parts[0] != "--out must be given" else []
+    out = ["--out", "made"] if words[0] in ("finetune", "distill", "prune", "shrink", "sweep") and parts[0] != "--out must be given" else []
     refused([*words[:1], *out, *words[1:]] if words[-1] == "--epochs" else [*words, *out], *parts)
 
 
@@ -356,8 +377,8 @@ def test_an_output_made_with_other_options_is_refused_and_they_are_named(refused
     given = ("finetune", "new:bert-tiny", reviews, "--task=text-classification", "--out=text", "--learning-rate=1e-3", "--precision=fp32")
     parts = ["text exists and was made otherwise: epochs 4.0, now 2.0", "the same options", "--overwrite"]
     assert meta["inputs"]["options"]["epochs"] == 4
-    refused((*given, "--epochs=2", "--threads=2"), *parts)
-    refused((*given, "--epochs=4", "--threads=2", "--seed=7"), "text exists and was made otherwise: seed 0, now 7")
+    refused((*given, "--epochs=2", "--threads=1"), *parts)
+    refused((*given, "--epochs=4", "--threads=1", "--seed=7"), "text exists and was made otherwise: seed 0, now 7")
 
 
 def test_an_output_that_another_process_is_writing_is_refused(refused, tmp_path, reviews, text_parent):
@@ -377,7 +398,7 @@ def test_a_full_disk_is_said_and_nothing_stays_behind(refused, monkeypatch, revi
         raise error
 
     monkeypatch.setattr("penjing.engine.deliver.save", full)
-    given = ("finetune", text_parent, reviews, "--epochs=0", "--threads=2", "--quiet", "--out=made")
+    given = ("finetune", text_parent, reviews, "--epochs=0", "--threads=1", "--quiet", "--out=made")
     refused(given, "made cannot be written: No space left on device", "room", "make room, or choose another --out")
 
 
@@ -388,7 +409,7 @@ def test_a_disk_that_is_really_full_is_said(refused, tmp_path, reviews, text_par
         pytest.skip("this root may not mount")
     try:
         for command in (("finetune", "--epochs=0"), ("quantize",)):
-            given = (command[0], text_parent, reviews, *command[1:], "--threads=2", "--quiet", "--out=disk/made")
+            given = (command[0], text_parent, reviews, *command[1:], "--threads=1", "--quiet", "--out=disk/made")
             refused(given, "disk/made cannot be written: No space left on device", "make room")
     finally:
         subprocess.run(["umount", tmp_path / "disk"], check=True)
@@ -505,7 +526,7 @@ def test_bad_rows_are_left_out_where_that_is_asked_for_and_every_one_is_listed(r
 
 def test_the_card_says_that_rows_were_left_out(ask, tmp_path, reviews):
     (tmp_path / "rows.csv").write_text("\n".join([*reviews.read_text().splitlines()[:200], "a,b,c"]) + "\n")
-    given = [*NEW_TEXT, "--skip-bad-rows", "--epochs=0", "--quiet", "--threads=2"]
+    given = [*NEW_TEXT, "--skip-bad-rows", "--epochs=0", "--quiet", "--threads=1"]
     assert ask(*given).status == 0
     assert "rows.csv, row 201: 3 values, the header names 2" in (tmp_path / "made" / "README.md").read_text()
     assert "already done" in ask(*[word for word in given if word != "--quiet"]).err

@@ -35,7 +35,7 @@ def test_every_command_is_completed(complete):
 def test_flags_of_every_method_are_completed_and_so_are_the_values_they_can_have(complete):
     assert complete("finetune", "--learning") == ["--learning-rate"]
     assert "--keep-share" in complete("prune", "MODEL", "DATA", "--method", "layers", "--keep")
-    assert complete("finetune", "--optimizer", "") == ["adamw", "sgd"]
+    assert complete("finetune", "--optimizer", "") == ["adamw", "sgd", "muon"]
     assert complete("prune", "--method", "lay") == ["layers"]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import pytest
 
@@ -163,6 +164,31 @@ def test_what_a_killed_process_left_is_cleared(model):
         assert list(folder.iterdir()) == []
         fill(folder, b"new")
     assert [path.name for path in model.parent.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, ModelError])
+def test_checkpoints_outlast_a_body_that_fails_where_they_were_and_nothing_else_does(tmp_path, error):
+    kept = {".begun.json", ".checkpoints/step-1.pt", ".work/half/.checkpoints/step-2.pt"}
+    with pytest.raises(error), staged(tmp_path / "out", overwrite=False) as folder:
+        for name in (*kept, "config.json", ".work/half/model.safetensors", ".work/other/.checkpoints/step-3.tmp", ".work/none/x"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text("x")
+        raise error("x")
+    with staged(tmp_path / "out", overwrite=False) as folder:
+        assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == kept
+        shutil.rmtree(folder / ".work")
+        fill(folder, b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".")]
+
+
+def test_what_a_link_leads_to_is_not_cleared(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("x")
+    with pytest.raises(ValueError), staged(tmp_path / "out", overwrite=False) as folder:
+        (folder / "link").symlink_to(tmp_path / "mine")
+        raise ValueError
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine", "thesis.txt"]
 
 
 def test_an_output_taken_aside_by_a_process_that_was_killed_then_is_put_back(model):

@@ -29,7 +29,7 @@ def test_without_dropout_it_is_the_plain_loss(runtime):
     state, task = started("text-classification", runtime)
     state.repeats = REPEATS
     state.model.eval()
-    twice, once = state.batch([0, 1, 2]), state.encoded.batch([0, 1, 2])
+    twice, once = state.share([0, 1, 2], 0).parts[0], state.encoded.batch([0, 1, 2])
     assert twice.rows.tolist() == [0, 1, 2, 0, 1, 2]
     mine = agreeing(task, 5.0)(state.model(**twice.inputs), twice).mean()
     torch.testing.assert_close(mine, task.loss(state.model(**once.inputs), once).mean())

@@ -51,7 +51,7 @@ def test_the_command_and_the_function_write_the_same_weights(tmp_path, text_pare
         "--learning-rate",
         "1e-3",
         "--precision=fp32",
-        "--threads=2",
+        "--threads=1",
         "--quiet",
     ]
     assert cli.main([*given, "--out", str(tmp_path / "command")]) == 0

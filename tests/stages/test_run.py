@@ -36,7 +36,7 @@ def runs(few, tmp_path_factory, text_parent, reviews):
 def again(folder, *words):
     """Run it; the steps whose directory is a new one."""
     before = times(folder)
-    assert cli.main(["run", str(folder / "mine.toml"), "--out", str(folder / "out"), "--threads=2", "--quiet", *words]) == 0
+    assert cli.main(["run", str(folder / "mine.toml"), "--out", str(folder / "out"), "--threads=1", "--quiet", *words]) == 0
     return [name for name, time in times(folder).items() if before.get(name) != time]
 
 
@@ -63,7 +63,7 @@ def test_a_second_run_does_nothing_and_prints_the_same(runs, capsys):
 
 
 def test_a_dry_run_tells_of_each_step_what_would_be_done(runs, capsys):
-    given = ["run", str(runs / "mine.toml"), "--out", str(runs / "out"), "--threads=2", "--quiet", "--dry-run"]
+    given = ["run", str(runs / "mine.toml"), "--out", str(runs / "out"), "--threads=1", "--quiet", "--dry-run"]
     before = times(runs)
     capsys.readouterr()
     assert cli.main(given) == 0
@@ -82,7 +82,7 @@ def test_a_changed_option_reruns_its_step_and_those_that_depend_on_it(runs):
 def test_a_step_that_fails_leaves_those_before_it_and_its_own_old_output(runs, capsys):
     before = times(runs)
     assert (
-        cli.main(["run", str(runs / "mine.toml"), "--out", str(runs / "out"), "--threads=2", "--quiet", "--set", "half.method=channels"])
+        cli.main(["run", str(runs / "mine.toml"), "--out", str(runs / "out"), "--threads=1", "--quiet", "--set", "half.method=channels"])
         == 2
     )
     assert "channels does not fit" in capsys.readouterr().err
@@ -92,7 +92,7 @@ def test_a_step_that_fails_leaves_those_before_it_and_its_own_old_output(runs, c
 
 def test_a_recipe_prints_a_list_for_programs_and_is_a_function_in_python(runs, capsys, runtime):
     capsys.readouterr()
-    assert cli.main(["run", str(runs / "mine.toml"), "--out", str(runs / "out"), "--threads=2", "--quiet", "--json"]) == 0
+    assert cli.main(["run", str(runs / "mine.toml"), "--out", str(runs / "out"), "--threads=1", "--quiet", "--json"]) == 0
     assert [report["stage"] for report in json.loads(capsys.readouterr().out)] == ["finetune", "prune"]
     done = penjing.run(str(runs / "mine.toml"), out=runs / "out", runtime=runtime)
     assert [(name, report.stage) for name, _, report in done] == [("layers", "finetune"), ("half", "prune")]

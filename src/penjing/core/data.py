@@ -50,6 +50,7 @@ class Data:
 
     rounds    of a cross-fit: the same rows, in each round with other proof rows; then these have none
     bad       rows that were left out as they cannot be used, place and reason, a sentence each; None where a bad row is an error
+    unlabelled    rows of another source, without labels and roles, as they were given; core/unlabelled.py says which may be learnt from
     """
 
     examples: Examples
@@ -58,6 +59,7 @@ class Data:
     notes: list[str] = field(default_factory=list)
     rounds: list["Data"] = field(default_factory=list)
     bad: list[str] | None = None
+    unlabelled: Examples | None = None
 
     @classmethod
     def open(
@@ -75,7 +77,7 @@ class Data:
         wanted = task.columns if labelled else task.input_columns()
         examples, bad = named(source, options), None
         if options.skip_bad_rows:
-            examples, bad = _usable(examples, wanted)
+            examples, bad = usable(examples, wanted)
         examples = examples.require(wanted)
         if options.groups:
             examples = replace(examples.require({options.groups: str}), grouped=options.groups)
@@ -249,7 +251,7 @@ class Data:
         }
 
 
-def _usable(examples: Examples, columns: Mapping[str, type]) -> tuple[Examples, list[str]]:
+def usable(examples: Examples, columns: Mapping[str, type]) -> tuple[Examples, list[str]]:
     """The rows that can be used, and why not the others, a sentence each.
 
     Raises DataError where there are none.

@@ -217,13 +217,27 @@ class Examples(Sequence[Example]):
 
     def with_column(self, name: str, values: Sequence[Any], kind: type) -> "Examples":
         """All rows of the files with one column more, which is held in memory; a column of theirs that has this name is hidden."""
-        ends = [0, *self._ends.tolist()]
+        ends, held = [0, *self._ends.tolist()], pyarrow.array(values)
         wider = [
-            replace(part, stored=part.stored.with_column(name, pyarrow.array(values[start:end])))
-            for part, start, end in zip(self.parts, ends, ends[1:])
+            replace(part, stored=part.stored.with_column(name, held[start:end])) for part, start, end in zip(self.parts, ends, ends[1:])
         ]
         renamed = {new: stored for new, stored in self.renamed.items() if new != name}
         return replace(self, parts=tuple(wider), chosen=None, renamed=renamed, kinds={**self.kinds, name: kind})
+
+    def followed_by(self, others: "Examples", column: str, values: Sequence[Any]) -> "Examples":
+        """These rows and then `others`, whose `column` shall hold `values`; all other columns are read where they lie.
+
+        others   of columns that were renamed as these were; theirs of that name is hidden
+        """
+        numbers = [numpy.arange(len(rows)) if rows.chosen is None else rows.chosen for rows in (self, others)]
+        both = []
+        for rows, chosen, held in zip((self, others), numbers, (self.column(column), values)):
+            whole: list[Any] = [None] * int(rows._ends[-1])
+            for row, value in zip(chosen.tolist(), held):
+                whole[row] = value
+            both.append(rows.with_column(column, whole, self.kinds[column]))
+        chosen = numpy.concatenate([numbers[0], numbers[1] + self._ends[-1]])
+        return replace(both[0], parts=both[0].parts + both[1].parts, chosen=chosen)
 
     @property
     def unread(self) -> list[str]:

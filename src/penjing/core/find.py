@@ -8,7 +8,10 @@ from types import ModuleType
 
 from penjing.core.errors import OptionError, nearest
 
-_KINDS = {"tasks": "task", "families": "family", "stages": "stage", "engine.backends": "engine"}
+_KINDS = {
+    "tasks": "task", "families": "family", "stages": "stage", "engine.backends": "engine", "methods.augment": "augmentation",
+    "methods.semi": "method for rows without labels",
+}  # fmt: skip
 
 
 def names(folder: str) -> list[str]:

@@ -31,6 +31,8 @@ REPORTS = (META, "README.md", "report.json", "report.html")
 INDEX = "model.safetensors.index.json"
 OPENVINO = ("openvino_model.bin", "openvino_model.xml")  # weights and graph; neither is of use without the other
 TRAINER_STATE = "trainer_state.json"
+CHECKPOINTS = ".checkpoints"  # in the folder of an output while it is made: where a training goes on after it was stopped or killed
+BEGUN = ".begun.json"  # in the same place: what the call depends on that these are of
 _TEXTS = (".json", ".txt", ".model", ".tiktoken", ".jinja", ".py")  # config, tokenizer, code: what is opened beside the weights
 _PROCESSORS = (
     "tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt", "preprocessor_config.json", "processor_config.json",
@@ -159,7 +161,7 @@ class ModelDir:
 
     def bytes(self) -> int:
         """Size of what the engine opens: weights, config, tokenizer, code; not the card and the reports."""
-        texts = [p for p in self.path.iterdir() if p.suffix in _TEXTS and p.name not in (*REPORTS, TRAINER_STATE)]
+        texts = [p for p in self.path.iterdir() if p.suffix in _TEXTS and p.name not in (*REPORTS, TRAINER_STATE, BEGUN)]
         above = _processor_files(self.processor_path) if self.processor_path != self.path else []
         return sum(p.stat().st_size for p in (*self.weight_files(), *texts, *above))
 
@@ -273,8 +275,9 @@ def _refuse_trainer_output(path: Path) -> None:
 def staged(out: Path, overwrite: bool) -> Iterator[Path]:
     """A folder beside `out` to work in; it becomes `out` by one rename when the body ends, and vanishes when the body fails.
 
-    An output that is there stays whole until the new one is complete. A folder that a killed process left is taken over; of two
-    processes that want the same `out` at once the second is refused.
+    An output that is there stays whole until the new one is complete. Checkpoints, in folders of their name, outlast a body that fails and
+    a process that is killed: the next finds them where they were, and nothing else. Of two processes that want the same `out` at once the
+    second is refused.
 
     Raises OptionError when `out` may not or cannot be written, or the disk is full.
     """
@@ -282,6 +285,8 @@ def staged(out: Path, overwrite: bool) -> Iterator[Path]:
     with _writing(out), _alone(out) as partial:
         try:
             yield partial
+            shutil.rmtree(partial / CHECKPOINTS, ignore_errors=True)
+            (partial / BEGUN).unlink(missing_ok=True)
             old = _beside(out, "old")
             shutil.rmtree(old, ignore_errors=True)
             if out.exists():
@@ -289,7 +294,8 @@ def staged(out: Path, overwrite: bool) -> Iterator[Path]:
             partial.rename(out)
             shutil.rmtree(old, ignore_errors=True)
         finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            if partial.exists() and not _clear(partial):
+                shutil.rmtree(partial, ignore_errors=True)
 
 
 def check_free(out: Path, overwrite: bool, or_ours: bool = False) -> None:
@@ -320,16 +326,21 @@ def check_free(out: Path, overwrite: bool, or_ours: bool = False) -> None:
             raise OptionError(f"{out} exists", wanted="a new name", fix="choose another --out, or pass --overwrite")
 
 
+def unfinished(out: Path) -> Path:
+    """The folder in which `out` is made."""
+    return _beside(out, "partial")
+
+
 def _beside(out: Path, word: str) -> Path:
     return out.with_name(f".{out.name}.{word}")
 
 
 @contextmanager
 def _alone(out: Path) -> Iterator[Path]:
-    """The folder to work in, empty, and held by this process until the body ends or the process dies."""
+    """The folder to work in, empty but for checkpoints, and held by this process until the body ends or the process dies."""
     import fcntl  # not on Windows, where this module must still open directories
 
-    partial = _beside(out, "partial")
+    partial = unfinished(out)
     partial.mkdir(parents=True, exist_ok=True)
     held = os.open(partial, os.O_RDONLY)
     try:
@@ -338,11 +349,24 @@ def _alone(out: Path) -> Iterator[Path]:
         except BlockingIOError:
             busy = f"{out} is being written by another process"
             raise OptionError(busy, wanted="one at a time", fix="wait for it, or choose another --out") from None
-        for child in partial.iterdir():
-            shutil.rmtree(child) if child.is_dir() else child.unlink()
+        _clear(partial)
         yield partial
     finally:
         os.close(held)
+
+
+def _clear(folder: Path) -> bool:
+    """Delete everything but checkpoints, the folders on the way to them, and what call they are of; whether there are any."""
+    found = False
+    for child in list(folder.iterdir()):
+        if not child.is_dir() or child.is_symlink():
+            if child.name != BEGUN:
+                child.unlink()
+        elif any(child.glob("*.pt")) if child.name == CHECKPOINTS else _clear(child):
+            found = True
+        else:
+            shutil.rmtree(child)
+    return found
 
 
 @contextmanager

@@ -142,6 +142,11 @@ def overlap(sketch: Sequence[str], examples: Examples, input_columns: Iterable[s
     return Overlap(share, len(compared), exact)
 
 
+def sketch(examples: Examples, input_columns: Iterable[str]) -> tuple[str, ...]:
+    """The sketch of rows that have no roles but were learnt from."""
+    return _sketch(content(examples, input_columns))
+
+
 def merge_sketches(*sketches: Sequence[str]) -> list[str]:
     """The sketch of all rows behind several sketches: what a child and its parents were trained on."""
     return sorted({number for sketch in sketches for number in sketch})[:SKETCH_SIZE]

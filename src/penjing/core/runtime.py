@@ -46,6 +46,22 @@ def colour() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
+def place_of_rank() -> tuple[int, int]:
+    """Number of this process among those that train together, and how many they are; (0, 1) where it is alone."""
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
+
+def take_place(rank: int, size: int, port: int) -> None:
+    """Make this process one of those that train together on this machine, as torchrun would."""
+    os.environ |= {
+        "RANK": f"{rank}",
+        "WORLD_SIZE": f"{size}",
+        "LOCAL_RANK": f"{rank}",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": f"{port}",
+    }
+
+
 def for_children() -> dict[str, str]:
     """The environment for a process that shall import what this one can."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

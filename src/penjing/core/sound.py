@@ -28,47 +28,31 @@ _WANTED = "a complete sound that libsndfile reads: WAV, FLAC, Ogg, MP3"
 
 @dataclass(frozen=True, eq=False)
 class Sound(Media):
-    """One sound, not decoded yet; decoded values are float32 (T,) in [-1, 1] at 16 kHz."""
+    """One sound, not decoded yet; decoded values are float32 (T,) in [-1, 1].
+
+    values_rate   samples a second of decoded values
+    """
 
     article, noun, column = "a", "sound", "audio"
     suffixes = (".wav", ".flac", ".ogg", ".mp3")
+
+    values_rate: int = RATE_OF_VALUES
 
     def samples(self, rate: int) -> numpy.ndarray:
         """float32 (T,) at `rate` Hz: channels are averaged, another rate is converted.
 
         Raises DataError for what is no sound, damaged, cut short, empty, or longer than an hour.
         """
-        samples, found = self._decoded()
+        samples, found = self.decoded()
         return samples if found == rate else soxr.resample(samples, found, rate)
 
-    def rate(self) -> int:
-        """Samples a second in the file."""
-        return self._heading()[0]
+    def decoded(self) -> tuple[numpy.ndarray, int]:
+        """float32 (T,) as they were recorded, channels averaged, and how many of them a second has.
 
-    def seconds(self) -> float:
-        """How long it is, by the heading of its file."""
-        rate, frames = self._heading()
-        return frames / rate
-
-    def encode(self, values: numpy.ndarray) -> builtins.bytes:
-        file = io.BytesIO()
-        soundfile.write(file, values, RATE_OF_VALUES, format="WAV", subtype="FLOAT")
-        return file.getvalue()
-
-    def key(self) -> builtins.bytes:
-        samples, rate = self._decoded()
-        return f"{rate} {len(samples)} ".encode() + samples.tobytes()
-
-    def _heading(self) -> tuple[int, int]:
+        Raises DataError as `samples` does.
+        """
         if isinstance(self.source, numpy.ndarray):
-            return RATE_OF_VALUES, len(self.source)
-        content = self.bytes()
-        with self._opened(content) as file:
-            return file.samplerate, file.frames
-
-    def _decoded(self) -> tuple[numpy.ndarray, int]:
-        if isinstance(self.source, numpy.ndarray):
-            return self.source.astype(numpy.float32), RATE_OF_VALUES
+            return self.source.astype(numpy.float32), self.values_rate
         content = self.bytes()
         with self._opened(content) as file:
             self._check_length(file)
@@ -81,6 +65,31 @@ class Sound(Media):
         if not numpy.isfinite(samples).all():
             raise self.damaged(content, "it holds values that are no numbers", _WANTED)
         return samples, rate
+
+    def rate(self) -> int:
+        """Samples a second in the file."""
+        return self._heading()[0]
+
+    def seconds(self) -> float:
+        """How long it is, by the heading of its file."""
+        rate, frames = self._heading()
+        return frames / rate
+
+    def encode(self, values: numpy.ndarray) -> builtins.bytes:
+        file = io.BytesIO()
+        soundfile.write(file, values, self.values_rate, format="WAV", subtype="FLOAT")
+        return file.getvalue()
+
+    def key(self) -> builtins.bytes:
+        samples, rate = self.decoded()
+        return f"{rate} {len(samples)} ".encode() + samples.tobytes()
+
+    def _heading(self) -> tuple[int, int]:
+        if isinstance(self.source, numpy.ndarray):
+            return self.values_rate, len(self.source)
+        content = self.bytes()
+        with self._opened(content) as file:
+            return file.samplerate, file.frames
 
     @contextmanager
     def _opened(self, content: builtins.bytes) -> Iterator[soundfile.SoundFile]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from penjing.core.options import Between
+from penjing.core.options import Between, Duration
 
 
 @dataclass(frozen=True)
@@ -14,11 +14,31 @@ class Training:
     learning_rate: Annotated[float, "highest learning rate", Between(0, 10)] = 5e-5
     batch_rows: Annotated[int, "most rows in a batch", Between(1, 1_000_000)] = 32
     batch_tokens: Annotated[int, "most tokens in a batch of texts, padding included", Between(1, 100_000_000)] = 4096
-    optimizer: Annotated[Literal["adamw", "sgd"], "adamw, or sgd with momentum"] = "adamw"
-    momentum: Annotated[float, "momentum of sgd", Between(0, 0.9999)] = 0.9
-    schedule: Annotated[Literal["constant", "linear", "cosine"], "how the learning rate falls"] = "linear"
+    ranks: Annotated[int, "processes of this machine that train together; torchrun starts them on many", Between(1, 10_000)] = 1
+    parts: Annotated[int, "in how many parts a batch is computed: less memory, the same result", Between(1, 1_000_000)] = 1
+    optimizer: Annotated[
+        Literal["adamw", "sgd", "muon"], "what moves the weights; muon is for the matrices of the blocks, adamw for the rest"
+    ] = "adamw"
+    momentum: Annotated[float | None, "momentum of sgd (usually 0.9) and of muon (usually 0.95)", Between(0, 0.9999)] = None
+    nesterov: Annotated[bool, "look ahead along the momentum"] = True
+    schedule: Annotated[
+        Literal["constant", "linear", "cosine", "wsd"], "how the learning rate falls; wsd stays high and falls over the last fifth"
+    ] = "linear"
     warmup_share: Annotated[float, "share of the steps in which the learning rate rises", Between(0, 1)] = 0.06
     weight_decay: Annotated[float, "pull of the weights towards zero; none on norms and biases", Between(0, 10)] = 0.01
+    l1: Annotated[float, "pull of the weights to zero that leaves many there; none on norms and biases", Between(0, 10)] = 0.0
+    average: Annotated[
+        float, "decay of a moving average of the weights, which is what is measured and kept; 0 for none", Between(0, 0.99999)
+    ] = 0.0
+    dropout: Annotated[float | None, "share that every dropout of the model drops; its own where not given", Between(0, 0.99)] = None
     clip: Annotated[float, "largest norm of a step's gradient; 0 for none", Between(0, 1e9)] = 1.0
-    precision: Annotated[Literal["auto", "fp32", "bf16"], "arithmetic of the forward pass; auto is bf16 where the hardware has it"] = "auto"
+    precision: Annotated[
+        Literal["auto", "bf16", "fp16", "tf32", "fp32"], "arithmetic of the forward pass; auto is what the hardware is made for"
+    ] = "auto"
     patience: Annotated[int, "epochs without a better measure on the tune rows before it stops; 0 for never", Between(0, 10_000)] = 0
+    checkpoint_every: Annotated[
+        Duration | None,
+        "time between checkpoints, from which the same command goes on; 0 for none; usually 30s, or more where saving takes long",
+    ] = None
+    augment: Annotated[list[str] | None, "changes of the training rows, drawn anew in every epoch: crop,flip (penjing methods)"] = None
+    augment_strength: Annotated[float, "how strong they are; 0 changes nothing", Between(0, 1)] = 0.5

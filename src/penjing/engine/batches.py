@@ -4,7 +4,7 @@ Entries of one row (the windows of a long text) are never parted. Of many rows o
 nothing here grows with the number of rows but a few arrays of numbers.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy
@@ -20,19 +20,26 @@ MOST_READ_FIRST = 100_000  # rows; of more the lengths are estimated, and a row 
 SAMPLE_ROWS = 1000  # encoded to estimate the others' lengths: their mean is then known to about 2 %
 CACHE_BYTES = 1 << 30  # encoded rows kept in memory; beyond it a row is encoded again each time it is needed
 
+View = Callable[[Sequence[Example], int, int], Example]
+"""(rows, row, epoch) -> the row as that epoch sees it: pure, of about the same length, of the same label."""
+
 
 class Encoded:
     """Rows as the model's entries: all encoded at once while they are few, else when their turn comes.
 
+    views     how an epoch sees the rows; where there are several a batch holds its rows once for each, one whole copy after the other
     lengths   (rows,) int32 what each costs of the token budget: its entries, each as long as the longest; estimated until `read`
     known     whether all have been read
     at_limit  how many rows fill the model's window; estimated where they are many
     """
 
-    def __init__(self, examples: Sequence[Example], task: Task, processor: Any, *, labelled: bool = True, quiet: bool = True):
-        self._examples, self._task, self.processor, self._labelled = examples, task, processor, labelled
+    def __init__(
+        self, examples: Sequence[Example], task: Task, processor: Any, *,
+        labelled: bool = True, quiet: bool = True, views: Sequence[View] = (),
+    ):  # fmt: skip
+        self._examples, self._task, self.processor, self._labelled, self._views = examples, task, processor, labelled, views
         self._kept: dict[int, list[dict[str, Any]]] = {}
-        self._room = CACHE_BYTES
+        self._room = 0 if views else CACHE_BYTES  # what an epoch sees is of no use to another
         self.known = len(examples) <= MOST_READ_FIRST or not isinstance(examples, Examples)
         self.lengths = numpy.zeros(len(examples), numpy.int32)
         self._read, self._full = numpy.zeros(len(examples), bool), numpy.zeros(len(examples), bool)
@@ -56,10 +63,13 @@ class Encoded:
         self._room += _size(entries)
         return entries
 
-    def batch(self, rows: Sequence[int]) -> Batch:
-        """The entries of these rows as one batch."""
-        found = {row: self[row] for row in rows}
-        return self._task.collate([entry for row in rows for entry in found[row]], self.processor)
+    def batch(self, rows: Sequence[int], epoch: int | None = None) -> Batch:
+        """The entries of these rows as one batch, as `epoch` sees them; as they are where it is None."""
+        if epoch is None or not self._views:
+            copies = [{row: self[row] for row in rows}]
+        else:
+            copies = [{row: self._entries(view(self._examples, row, epoch), row) for row in rows} for view in self._views]
+        return self._task.collate([entry for found in copies for row in rows for entry in found[row]], self.processor)
 
     def read(self, rows: numpy.ndarray, quiet: bool = True) -> numpy.ndarray:
         """Encode rows that nobody has encoded yet, keep them while there is room, and return the true lengths of all these rows."""
@@ -73,7 +83,9 @@ class Encoded:
         return self.lengths[rows]
 
     def _encode(self, row: int) -> list[dict[str, Any]]:
-        example = self._examples[row]
+        return self._entries(self._examples[row], row)
+
+    def _entries(self, example: Example, row: int) -> list[dict[str, Any]]:
         if not self._labelled:
             example = {name: value for name, value in example.items() if name not in self._task.target_columns}
         found = self._task.encode(example, self.processor)

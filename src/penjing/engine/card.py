@@ -158,6 +158,8 @@ def _licences(report: Report) -> str:
     lines += (
         [f"- Data ({_text(report.data['name'])}): {_text(report.data.get('licence') or 'not stated')}"] if report.data.get("name") else []
     )
+    if other := report.facts.get("unlabelled"):
+        lines.append(f"- Rows without labels ({_text(other['name'])}): {_text(other['licence'] or 'not stated')}")
     return "\n".join(lines)
 
 

@@ -1,84 +1,181 @@
 """Train, measure on the tune rows as it goes, keep the best: what finetune, distill and the recovery after prune share."""
 
 import copy
+import math
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from penjing.core.contracts import Example, Task
+from penjing.core.contracts import Example
+from penjing.core.model_dir import CHECKPOINTS
 from penjing.core.progress import progress, say
 from penjing.core.runtime import Runtime
+from penjing.core.stopping import Stopped, stopping
 from penjing.core.training import Training
+from penjing.engine.augment import augmented
 from penjing.engine.backends.torch import TorchBackend
 from penjing.engine.batches import Encoded
+from penjing.engine.checkpoints import Checkpoints, num_bytes, training_key
+from penjing.engine.curve import Curve
+from penjing.engine.dropping import dropping
 from penjing.engine.load import Loaded
 from penjing.engine.measure import best_way
+from penjing.engine.parallel import Group
 from penjing.engine.threads import choose_threads
-from penjing.engine.train import Loss, State, train
+from penjing.engine.train import Loss, State, Step, train
+from penjing.engine.watch import Watch
 from penjing.methods.finetune import Learner, whole
 
 MOST_MEASUREMENTS = 20
 
 
+@dataclass
+class Run:
+    """What has been decided and noted of a training; with the state of the loop, what its checkpoints hold.
+
+    precision, threads     chosen where the training began, kept wherever it goes on
+    losses                 of all steps so far
+    curve                  a point for each time the tune rows were measured
+    sum_loss, num_steps    of the steps since then
+    waited                 times since they were measured best
+    quality, decision      of that time: their primary metric, and how outputs became answers
+    best_step, weights     after which step that was, and what the weights were
+    seconds                that it has taken until it was saved
+    """
+
+    precision: str
+    threads: int
+    losses: Curve = field(default_factory=Curve)
+    curve: list[dict[str, float]] = field(default_factory=list)
+    sum_loss: float = 0.0
+    num_steps: int = 0
+    waited: int = 0
+    quality: float = -math.inf
+    decision: dict[str, float] = field(default_factory=dict)
+    best_step: int = 0
+    weights: dict[str, torch.Tensor] | None = None
+    seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; the weights, which have a file of their own, are left out."""
+        return {**vars(self), "losses": vars(self.losses), "weights": None}
+
+    @classmethod
+    def from_dict(cls, saved: dict[str, Any], weights: dict[str, torch.Tensor] | None) -> "Run":
+        """What `to_dict` gave, with the best weights."""
+        losses = Curve()
+        vars(losses).update(saved["losses"])
+        return cls(**{**saved, "losses": losses, "weights": weights})
+
+    def over(self, options: Training) -> bool:
+        """Whether it has waited too long for something better."""
+        return 0 < options.patience <= self.waited
+
+    def note(self, step: Step) -> None:
+        """One more step."""
+        self.losses.note(step.number, step.seconds, step.loss)
+        self.sum_loss, self.num_steps = self.sum_loss + step.loss, self.num_steps + 1
+
+    def measured(self, step: Step, quality: float, decision: dict[str, float], model: torch.nn.Module) -> None:
+        """The tune rows were measured after this step; what does best is kept, of equals the last."""
+        self.curve.append({"epoch": round(step.epoch, 3), "loss": self.sum_loss / self.num_steps, "tune": quality})
+        self.sum_loss, self.num_steps, self.waited = 0.0, 0, self.waited + 1
+        if quality >= self.quality:
+            self.quality, self.decision, self.waited = quality, decision, 0
+            self.best_step, self.weights = step.number, copy.deepcopy(model.state_dict())
+
+
 def fit(
     loaded: Loaded, loss: Loss, train_rows: Sequence[Example], tune_rows: Sequence[Example], options: Training, runtime: Runtime,
-    repeats: int = 1, learner: Learner | None = None,
+    out: Path, repeats: int = 1, learner: Learner | None = None, strengths: Sequence[float] = (1.0,),
 ) -> dict[str, Any]:  # fmt: skip
     """Train `loaded.model` and leave it with the weights that did best on the tune rows, in its own architecture.
 
+    out       folder of the output that is being made; where it holds a checkpoint of this training, the training goes on from there
     repeats   how many times a batch holds its rows, as `loss` wants them
     learner   what a method of finetune made of the model; where None, every weight learns
+    strengths of the augmentation, as shares of what was chosen: a batch holds its rows augmented by each, one copy after the other
 
-    Returns the facts of the run for the report: curve, best epoch, what learnt, precision, threads, seconds.
+    Returns the facts of the run for the report: curve, losses, best epoch, what learnt, precision, threads, seconds.
+
+    Raises Stopped after an update where a signal asked for it, OptionError where the disk has no room for a checkpoint.
     """
     learner = learner or whole(loaded.model)
     task, processor = loaded.task, loaded.processor
-    encoded = Encoded(train_rows, task, processor, quiet=runtime.quiet)
+    encoded = Encoded(train_rows, task, processor, quiet=runtime.quiet, views=augmented(task, options, runtime.seed, strengths))
     tuning = Encoded(tune_rows, task, processor)
-    state = State(learner, encoded, options, runtime, repeats)
-    threads = choose_threads(state, loss)
-    torch.set_num_threads(threads)
+    state, run, kept = _begin(learner, loss, encoded, options, runtime, out, repeats)
     learnt = num_learning(state)
+    after = f", going on after step {state.number:,}" if state.number else ""
     say(
-        f"training {learnt:,} parameters on {len(encoded):,} rows, {state.steps:,} steps, {state.precision}, {threads} threads",
+        f"training {learnt:,} parameters on {len(encoded):,} rows, {state.steps:,} steps, {run.precision}, {run.threads} threads{after}",
         runtime.quiet,
     )
-    curve: list[dict[str, float]] = []
-    best: tuple[float, dict[str, torch.Tensor], Task] | None = None
-    started, sum_loss, num_steps, waited = time.perf_counter(), 0.0, 0, 0
-    every = max(1, round(options.epochs / MOST_MEASUREMENTS))
-    with progress("training", state.steps, runtime.quiet) as shown:
-        for step in train(state, loss):
-            sum_loss, num_steps = sum_loss + step.loss, num_steps + 1
-            shown.step(loss=step.loss, epoch=round(step.epoch, 2))
-            last = step.number == state.steps
-            if not last and not (step.epoch_ends and round(step.epoch) % every == 0):
-                continue
-            way, quality = best_way(TorchBackend(state.model), task, tuning, tune_rows)
-            curve.append({"epoch": round(step.epoch, 3), "loss": sum_loss / num_steps, "tune": quality})
-            sum_loss, num_steps, waited = 0.0, 0, waited + 1
-            if best is None or quality >= best[0]:
-                best, waited = (quality, copy.deepcopy(state.model.state_dict()), way), 0
-            if options.patience and waited >= options.patience:
+    watch = Watch(state, out / CHECKPOINTS, runtime.quiet)
+    started, every = time.perf_counter() - run.seconds, max(1, round(options.epochs / MOST_MEASUREMENTS))
+    with dropping(learner.model, options.dropout), progress("training", state.steps, runtime.quiet) as shown, stopping() as asked:
+        shown.step(state.number)
+        for step in () if run.over(options) else train(state, loss):
+            run.note(step)
+            shown.step(**watch.note(step))
+            if step.number == state.steps or (step.epoch_ends and round(step.epoch) % every == 0):
+                if state.group.rank == 0:
+                    with state.settled():
+                        way, quality = best_way(TorchBackend(state.model), task, tuning, tune_rows)
+                        run.measured(step, float(quality), way.decision, state.model)
+                        watch.measured(float(quality))
+                run.waited = state.group.from_first(run.waited)
+            stop = state.group.from_first(asked.number)
+            if state.group.rank == 0 and kept.due(stop is not None):
+                run.seconds = time.perf_counter() - started
+                kept.save(step.number, state.to_dict(), run.to_dict(), (run.best_step, run.weights))
+            if stop is not None:
+                raise Stopped(stop, f"after step {step.number:,} of {state.steps:,}; the same command {kept.outlook()}")
+            if run.over(options):
                 break
-    if best:
-        state.model.load_state_dict(best[1])
-        loaded.task = best[2]
+    state.group.leave()
+    watch.path.replace(out / watch.path.name)
+    state.weights.release()
+    if run.weights:
+        state.model.load_state_dict(run.weights)
+        loaded.task = task.of(run.decision)
     loaded.model = learner.plain().eval()
     loaded.model.config.update(loaded.task.decision)
     return {
-        "curve": curve,
+        "curve": run.curve,
+        "losses": run.losses.points,
         "metric": task.primary,
-        "best_epoch": max(curve, key=lambda point: (point["tune"], point["epoch"]))["epoch"] if curve else 0,
+        "best_epoch": max(run.curve, key=lambda point: (point["tune"], point["epoch"]))["epoch"] if run.curve else 0,
         "learnt": {"parameters": learnt, "share": learnt / loaded.parameters, "note": learner.note},
-        "precision": state.precision,
-        "threads": threads,
+        "precision": run.precision,
+        "threads": run.threads,
+        "hints": watch.hints,
         "rows_at_limit": encoded.at_limit,
         "rows_at_limit_estimated": not encoded.known,
         "seconds": round(time.perf_counter() - started, 2),
     }
+
+
+def _begin(
+    learner: Learner, loss: Loss, encoded: Encoded, options: Training, runtime: Runtime, out: Path, repeats: int
+) -> tuple[State, Run, Checkpoints]:  # fmt: skip
+    """Where the training stands: at its beginning, or at the last checkpoint that can be used, with what was decided then."""
+    key = training_key(learner, encoded, options, runtime, repeats)
+    kept = Checkpoints(out / CHECKPOINTS, key, options.checkpoint_every, num_bytes(learner.model.state_dict()))
+    if saved := Group(runtime.device).from_first(kept.latest()):
+        run = Run.from_dict(saved["run"], saved["best"])
+        decided = replace(options, precision=run.precision)  # type: ignore[arg-type]  # it was one of them when it was saved
+        state = State(learner, encoded, decided, runtime, repeats)
+        state.from_dict(saved["state"])
+    else:
+        state = State(learner, encoded, options, runtime, repeats)
+        run = Run(state.precision, choose_threads(state, loss))
+    torch.set_num_threads(run.threads)
+    return state, run, kept
 
 
 def num_learning(state: State) -> int:

@@ -129,7 +129,7 @@ def save(loaded: Loaded, out: Path) -> ModelDir:
     with quiet_transformers():
         loaded.model.save_pretrained(out)
         loaded.processor.save_pretrained(out)
-    for path in out.iterdir():
+    for path in filter(Path.is_file, out.iterdir()):
         path.chmod(0o644)  # safetensors writes files that only their owner can read
     return ModelDir(out, {}).record(task=task_name(loaded.task), labels=loaded.task.labels, engine="torch", precision="fp32")
 

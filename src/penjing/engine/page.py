@@ -24,8 +24,8 @@ proof         {"floor" (points), "floor_text", "loss", "upper" (points, one-side
 curve         [{"name", "status", "bytes", "latency_ms", "quality", "low", "high" (on tuning rows), "proof_quality",
               "recipe"}]; status is a key of plots.MARKS, quality None for a point that was timed but not trained
 chosen        name of the point of the curve that this model is
-training      {"curve": [{"epoch", "loss", "tune"}], "best_epoch", "seconds", "learnt": {"parameters" that were trained,
-              "share" of the model's number, "note" of how what was learnt is stored}}; tune is the primary metric
+training      {"curve": [{"epoch", "loss", "tune"}], "losses": [(step, seconds, loss)], "best_epoch", "seconds", "learnt": {"parameters"
+              that were trained, "share" of the model's number, "note" of how what was learnt is stored}}; tune is the primary metric
 parity        {"difference": largest difference of a logit after a reload in a process that never held the model}
 
 `meta` is penjing.json; of it the page reads "lineage", oldest first: {"stage", "key", "parent": {"path", "sha256"}, "data":
@@ -43,10 +43,11 @@ from penjing.engine import beside, evidence, markup, words
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # the browser itself refuses scripts and requests
 
 
-def page(reports: Sequence[tuple[str, Report, dict[str, Any]]], title: str) -> str:
+def page(reports: Sequence[tuple[str, Report, dict[str, Any]]], title: str, above: str = "") -> str:
     """One page for the reports of one or more steps, in the order they ran; steps that can be compared stand first in one table.
 
     reports   (name, report, penjing.json of the model); the last one that was proven, else the last, comes first, whole; then the others
+    above     HTML that stands before all of them
     """
     steps = [(name, words.plain(report), meta) for name, report, meta in reports]
     main = max(range(len(steps)), key=lambda i: ("proof" in steps[i][1].facts, i))
@@ -62,7 +63,7 @@ def page(reports: Sequence[tuple[str, Report, dict[str, Any]]], title: str) -> s
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>\n{css}</style>\n</head>\n<body>\n"
         f'<header><div class="seal" lang="zh" role="img" aria-label="penjing">盆景</div>\n{_kicker(steps[main][1])}'
-        f"<h1>{escape(title)}</h1>\n{below}</header>\n<main>\n{compared}"
+        f"<h1>{escape(title)}</h1>\n{below}</header>\n<main>\n{above}{compared}"
         + "\n".join(articles)
         + "\n</main>\n<footer>Written by penjing from report.json, which holds every number in full.</footer>\n</body>\n</html>\n"
     )

@@ -7,6 +7,7 @@ One unit of a figure is one CSS pixel at its natural width, so that its letters 
 
 import io
 import re
+import statistics
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -40,6 +41,7 @@ MARKS = {  # status -> role, marker, filled, and the same mark in text for capti
     "not tested": ("muted", "o", False, "○"),
     "not trained": ("muted", "|", True, "|"),
 }
+LINES = ("child", "parent", "failed", "baseline", "ink", "muted")  # of trainings beside each other, best first
 WIDTH, SMALL, LABEL = 380, 11.0, 12.0  # CSS pixels: a figure, its tick labels, its other words
 _FEW_DECADES = 3.0  # an axis that spans less than this factor is linear: a logarithmic one would carry a single tick
 _STEPS = [1, 2, 5, 10]  # ticks at numbers that are easy to read
@@ -146,6 +148,38 @@ def training(epochs: Sequence[dict[str, Any]], best: float | None, quality: str,
             panels[0].annotate("kept", (best, 1), xycoords=("data", "axes fraction"), xytext=(-4, -2), textcoords="offset points",
                                ha="right", va="top", fontsize=SMALL, color=INK["muted"])  # fmt: skip
         return _svg(figure, name, alt)
+
+
+def losses(lines: Sequence[Sequence[tuple[float, float]]], x: str, *, name: str, alt: str) -> str:
+    """Loss against "step" or "seconds", smoothed, a line for each training; empty where none has two points.
+
+    lines   the points of each training; the number at its end is its place in that list, from 1, and the first have colours of their own
+    """
+    drawn = [(number, _smooth(line)) for number, line in enumerate(lines, 1) if len(line) > 1]
+    if not drawn:
+        return ""
+    with _style(name):
+        figure, (axes,) = _figure(260)
+        ends = []
+        for number, line in reversed(drawn):
+            role = LINES[number - 1] if number <= len(LINES) else "rule"
+            axes.plot(*zip(*line), color=INK[role], lw=1.6 if number <= len(LINES) else 1.0)
+            ends.append((str(number), *line[-1], INK[role if number <= len(LINES) else "muted"]))
+        axes.set_ylabel("loss")
+        axes.set_xlabel(x)
+        axes.margins(x=0.08)
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=_STEPS))
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=_STEPS))
+        figure.canvas.draw()  # limits are final: labels can be placed in pixels
+        _number(axes, ends[::-1], None)
+        return _svg(figure, name, alt)
+
+
+def _smooth(line: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Each point with the mean over the twentieth of the line that ends in it: single batches differ by more than trainings do."""
+    wide = max(1, len(line) // 20)
+    values = [value for _, value in line]
+    return [(place, statistics.fmean(values[max(0, i - wide + 1) : i + 1])) for i, (place, _) in enumerate(line)]
 
 
 @contextmanager

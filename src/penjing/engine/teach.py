@@ -1,5 +1,6 @@
 """A student learns from a teacher: what distill does, and what every prune ends with."""
 
+from pathlib import Path
 from typing import Any
 
 from penjing.core.data import Data
@@ -13,11 +14,13 @@ from penjing.engine.train import Loss
 from penjing.methods.distill import Functions
 
 
-def teach(teacher: Loaded, student: Loaded, data: Data, method: str, settings: Any, training: Training, runtime: Runtime) -> dict[str, Any]:
-    """Train `student` in place on the teacher's answers to the train rows; facts of the run, as `fit` gives them."""
+def teach(
+    teacher: Loaded, student: Loaded, data: Data, method: str, settings: Any, training: Training, runtime: Runtime, out: Path
+) -> dict[str, Any]:  # fmt: skip
+    """Train `student` in place on the teacher's answers to the train rows, in `out`; facts of the run, as `fit` gives them."""
     train_rows, loss = data.role("train"), loss_by(teacher, method, settings)
     with priors.begun(student, train_rows.only(student.task.target_columns)) as standardised:
-        return fit(student, standardised(loss), train_rows, data.role("tune"), training, runtime)
+        return fit(student, standardised(loss), train_rows, data.role("tune"), training, runtime, out)
 
 
 def loss_by(teacher: Loaded, method: str, settings: Any) -> Loss:

@@ -27,29 +27,30 @@ def torch_threads(threads: int | None) -> Iterator[None]:
 
 
 def choose_threads(state: State, loss: Loss) -> int:
-    """The thread count at which a forward and backward pass is fastest here and now; weights and random state stay as they were.
+    """The thread count at which a forward and backward pass is fastest here and now; the weights stay as they were.
 
     Seen on a busy 4-core machine: one convolutional network ran ten times slower on 4 threads than on 2.
     """
     if state.runtime.threads or state.steps == 0:
         return state.runtime.threads or torch.get_num_threads()
-    random, weights = torch.get_rng_state(), copy.deepcopy(state.model.state_dict())
+    if state.group.size > 1:
+        return max(1, cores() // state.group.size)
+    weights = copy.deepcopy(state.model.state_dict())
     seconds = {}
     for threads in sorted({cores(), max(1, cores() // 2), 1}, reverse=True):
         with torch_threads(threads):
-            gradients(state, state.at(state.place)[1], loss)
+            gradients(state, state.at(state.place), loss)
             seconds[threads] = _fastest_pass(state, loss)
     state.model.load_state_dict(weights)  # batch norm counts what it sees
     state.optimizer.zero_grad()
-    torch.set_rng_state(random)
     return min(seconds, key=lambda threads: seconds[threads])
 
 
 def _fastest_pass(state: State, loss: Loss) -> float:
-    batch = state.at(state.place)[1]
+    share = state.at(state.place)
     taken: list[float] = []
     while len(taken) < 5 and sum(taken) < PROBE_S:
         start = time.perf_counter()
-        gradients(state, batch, loss)
+        gradients(state, share, loss)
         taken.append(time.perf_counter() - start)
     return min(taken)

@@ -9,31 +9,39 @@ Everything that a later step depends on is in `State` and comes out of `state.to
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
+import numpy
 import torch
 
 from penjing.core.contracts import Batch, RowLoss
 from penjing.core.errors import ModelError
-from penjing.core.runtime import Runtime, processor
+from penjing.core.progress import say
+from penjing.core.runtime import Runtime
 from penjing.core.training import Training
+from penjing.engine.anatomy import anatomy
+from penjing.engine.average import Average, holding, moving
 from penjing.engine.batches import Encoded, Order, on_device
+from penjing.engine.masks import CheapMasks
 from penjing.engine.optimizers import SCHEDULES, make_optimizer
+from penjing.engine.parallel import Group
+from penjing.engine.precision import LossScale, Weights, arithmetic, choose_precision
 from penjing.methods.finetune import Learner
 
 Loss = Callable[[Any, Batch], RowLoss]
-
-BF16_MIN_PARAMETERS = 1_000_000  # below it the casts of a step cost more than its products save
 
 
 class Step(NamedTuple):
     """What one update was like.
 
-    seconds      all that it took
-    waited       seconds of these in which the rows of the next were not ready yet
-    epoch_ends   true on the last of an epoch and on the last of all
+    length          what its rows cost of the token budget
+    gradient_norm   before it was clipped
+    seconds         all that it took
+    waited          seconds of these in which the rows of the next were not ready yet
+    epoch_ends      true on the last of an epoch and on the last of all
     """
 
     number: int
@@ -41,9 +49,24 @@ class Step(NamedTuple):
     loss: float
     learning_rate: float
     rows: int
+    length: int
+    gradient_norm: float
     seconds: float
     waited: float
     epoch_ends: bool
+
+
+class Share(NamedTuple):
+    """What this rank computes of a batch.
+
+    rows     all of the batch, those of the other ranks too
+    parts    its own, computed one after the other
+    counts   whether they count; where a batch has fewer rows than there are ranks, some compute one for nothing
+    """
+
+    rows: list[int]
+    parts: list[Batch]
+    counts: bool = True
 
 
 class Place(NamedTuple):
@@ -63,23 +86,26 @@ class State:
 
     def __init__(self, learner: Learner, encoded: Encoded, options: Training, runtime: Runtime, repeats: int = 1):
         self.learner, self.encoded, self.options, self.runtime, self.repeats = learner, encoded, options, runtime, repeats
-        self.model = learner.model
-        self.optimizer = make_optimizer(learner, options)
+        self.model, self.group = learner.model, Group(runtime.device)
         self.precision = choose_precision(self.model, options, runtime)
+        self.scale = LossScale(self.precision)
+        self.weights = Weights(self.model, learner.rates, self.precision)
+        learnt = self.weights.learnt
+        self.optimizer = make_optimizer(learnt.items(), learner.rates, options, anatomy(self.model).blocks)
+        self.average = Average({**moving(self.model, learner.rates), **learnt}, options.average) if options.average else None
         self.order = Order(encoded, options.batch_rows, options.batch_tokens, runtime.seed)
-        self.place, self.number = Place(), 0
+        self.place, self.number, self.parts = Place(), 0, options.parts
         self._pool: tuple[tuple[int, ...], list[list[int]]] = (), []
         self.epoch_steps = self.order.num_batches()
         self.steps = math.ceil(options.epochs * self.epoch_steps)
-        torch.manual_seed(runtime.seed)
         self.awaken()
 
-    def at(self, place: Place) -> tuple[list[int], Batch]:
-        """Rows and batch of a step. As many rows of the next pool are read beside, so that none of them is waited for when it begins."""
+    def at(self, place: Place) -> Share:
+        """The batch of a step. As many rows of the next pool are read beside, so that none of them is waited for when it begins."""
         batches, following = self._batches(place), self.order.rows(place.epoch, place.pool + 1)
         start, end = (len(following) * step // len(batches) for step in (place.step, place.step + 1))
         self.encoded.read(following[start:end])
-        return batches[place.step], self.batch(batches[place.step])
+        return self.share(batches[place.step], place.epoch)
 
     def after(self, place: Place) -> Place:
         """Where the next step stands."""
@@ -93,9 +119,12 @@ class State:
             self._pool = place[:2], self.order.batches(*place[:2])
         return self._pool[1]
 
-    def batch(self, rows: list[int]) -> Batch:
-        """What a step sees of these rows."""
-        return self.encoded.batch(rows * self.repeats)
+    def share(self, rows: list[int], epoch: int) -> Share:
+        """What this rank sees of these rows in a step of an epoch."""
+        mine, counts = self.group.share(rows)
+        size = -(-len(mine) // self.parts)
+        parts = [self.encoded.batch(mine[start : start + size] * self.repeats, epoch) for start in range(0, len(mine), size)]
+        return Share(rows, parts, counts)
 
     def awaken(self) -> None:
         """Put into training mode what the learner wants there, and let learn what learns by now; a function of the step's number alone."""
@@ -113,21 +142,33 @@ class State:
             return self.options.learning_rate * (self.number + 1) / warm
         return self.options.learning_rate * SCHEDULES[self.options.schedule]((self.number - warm) / max(1, self.steps - warm))
 
+    def settled(self) -> AbstractContextManager[None]:
+        """Within it the model holds what is measured and kept: fp32 weights, averaged where an average is taken."""
+        return holding(self.model, {**self.weights.masters, **(self.average.values if self.average else {})})
+
     def to_dict(self) -> dict[str, Any]:
         """All that the next step depends on."""
+        with holding(self.model, self.weights.masters):
+            model = self.model.state_dict()
         return {
-            "model": self.model.state_dict(),
+            "model": model,
             "optimizer": self.optimizer.state_dict(),
-            "random": torch.get_rng_state(),
-            "position": (self.place, self.number),
+            "average": self.average and self.average.state_dict(),
+            "scale": self.scale.state_dict(),
+            "position": (*self.place, self.number, self.parts),
         }
 
     def from_dict(self, saved: dict[str, Any]) -> None:
         """Go on where `to_dict` was taken."""
-        self.model.load_state_dict(saved["model"])
+        with holding(self.model, self.weights.masters):
+            self.model.load_state_dict(saved["model"])
+        self.weights.show()
         self.optimizer.load_state_dict(saved["optimizer"])
-        torch.set_rng_state(saved["random"])
-        self.place, self.number = saved["position"]
+        if self.average:
+            self.average.load_state_dict(saved["average"])
+        self.scale.load_state_dict(saved["scale"])
+        *place, self.number, self.parts = saved["position"]
+        self.place = Place(*place)
 
 
 def train(state: State, loss: Loss) -> Iterator[Step]:
@@ -142,57 +183,98 @@ def train(state: State, loss: Loss) -> Iterator[Step]:
         while state.number < state.steps:
             start = time.perf_counter()
             state.awaken()
-            rows, batch = coming.result()
+            share = coming.result()
             rate, following = state.learning_rate(), state.after(state.place)
             coming = ahead.submit(state.at, following)
-            value = _update(state, batch, loss, rate)
+            value, norm = _update(state, share, loss, rate)
             learnt = time.perf_counter()
             wait([coming])  # nothing runs beside the caller, who may measure with the same tokenizer
             ended = following.epoch > state.place.epoch
             state.number, state.place = state.number + 1, following
             taken, waited = time.perf_counter() - start, time.perf_counter() - learnt
             last = state.number == state.steps
-            yield Step(state.number, state.number / state.epoch_steps, value, rate, len(rows), taken, waited, ended or last)
+            length = int(state.encoded.lengths[share.rows].sum())
+            epoch, ends = state.number / state.epoch_steps, ended or last
+            yield Step(state.number, epoch, value, rate, len(share.rows), length, norm, taken, waited, ends)
 
 
-def gradients(state: State, batch: Batch, loss: Loss) -> float:
-    """Forward and backward pass; the mean loss, with its gradients on the weights."""
+def gradients(state: State, share: Share, loss: Loss) -> float:
+    """Forward and backward passes; the mean loss over all targets of the batch, on whichever rank, with its gradients on the weights.
+
+    Whatever the parts and ranks, the result is the same but for rounding and draws of dropout, where the rows of a batch do not interact.
+    """
+    while True:
+        try:
+            total, count = _passes(state, share, loss)
+            break
+        except RuntimeError as error:
+            share = _smaller(state, share, error)
+    total, count = state.group.total(total, count)
+    state.group.sum(state.weights.gradients())
+    torch._foreach_mul_(state.weights.gradients(), 1 / (state.scale.value * (count or 1.0)))
+    return total / (count or 1.0)
+
+
+def _passes(state: State, share: Share, loss: Loss) -> tuple[float, float]:
+    """Sum of the losses of this rank's rows and how many targets they have, with the gradient of that sum on the weights."""
     state.optimizer.zero_grad()
     device = next(state.model.parameters()).device
-    batch = on_device(batch, device)
-    with torch.autocast(device.type, torch.bfloat16, enabled=state.precision == "bf16"):
-        outputs = state.model(**batch.inputs)
-    mean = loss(outputs, batch).mean()
-    if not torch.isfinite(mean):
-        raise _not_finite("loss", mean.item(), state, batch)
-    mean.backward()
-    return mean.item()
+    total, count = 0.0, 0.0
+    for number, part in enumerate(share.parts):
+        batch, key = on_device(part, device), (state.runtime.seed, state.number, state.group.rank, number)
+        torch.manual_seed(int(numpy.random.SeedSequence(key).generate_state(1)[0]))  # all draws of a step follow from its number
+        with arithmetic(state.precision, device.type), CheapMasks(key):
+            outputs = state.model(**batch.inputs)
+        found = loss(outputs, batch)
+        summed = found.total.sum() * share.counts
+        if not torch.isfinite(summed):
+            raise _not_finite("loss", summed.item(), state, [part])
+        (summed * state.scale.value).backward()
+        state.weights.gather()
+        total, count = total + summed.item(), count + found.count.sum().item() * share.counts
+    return total, count
 
 
-def _update(state: State, batch: Batch, loss: Loss, rate: float) -> float:
-    value = gradients(state, batch, loss)
-    weights = [p for p in state.model.parameters() if p.grad is not None]
-    norm = torch.nn.utils.clip_grad_norm_(weights, state.options.clip or math.inf)
+def _smaller(state: State, share: Share, error: RuntimeError) -> Share:
+    """The same rows in twice as many parts, now and from now on, where memory was short; any other error is raised again."""
+    if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+        raise error
+    most = max(len(part.rows) for part in share.parts)
+    if most == 1:
+        raise ModelError(
+            f"step {state.number + 1}: there is not enough memory for one row of this model",
+            wanted="a smaller model, shorter rows, or another machine",
+            fix="cut the rows, or begin with a smaller MODEL",
+        ) from error
+    state.parts *= 2
+    say(f"not enough memory for {most} rows at once: from step {state.number + 1} on a batch is computed in {state.parts} parts")
+    return state.share(share.rows, state.place.epoch)
+
+
+def _update(state: State, share: Share, loss: Loss, rate: float) -> tuple[float, float]:
+    """Move the weights once; the loss and the norm of its gradient."""
+    value = gradients(state, share, loss)
+    found = state.weights.gradients()
+    norm = torch.nn.utils.get_total_norm(found)
+    if state.scale.skips(norm):
+        return value, norm.item()
     if not torch.isfinite(norm):
-        raise _not_finite("gradient", norm.item(), state, batch)
+        raise _not_finite("gradient", norm.item(), state, share.parts)
+    if state.options.clip:
+        torch._foreach_mul_(found, torch.clamp(state.options.clip / (norm + 1e-6), max=1.0))
     for group in state.optimizer.param_groups:
         group["lr"] = rate * group["factor"]
     state.optimizer.step()
-    return value
+    state.weights.show()
+    if state.average:
+        state.average.update()
+    return value, norm.item()
 
 
-def _not_finite(what: str, value: float, state: State, batch: Batch) -> ModelError:
-    rows = sorted(set(batch.rows.tolist()))
+def _not_finite(what: str, value: float, state: State, parts: Sequence[Batch]) -> ModelError:
+    rows = sorted({row for part in parts for row in part.rows.tolist()})
     return ModelError(
         f"step {state.number + 1}: the {what} is {value} on training rows {rows[:8]}{' ...' if len(rows) > 8 else ''}; "
         "the weights were not touched",
         fix=f"lower --learning-rate (now {state.options.learning_rate:g}), or look at these rows",
     )
-
-
-def choose_precision(model: torch.nn.Module, options: Training, runtime: Runtime) -> str:
-    """ "fp32" or "bf16"; auto is bf16 where the processor multiplies it and the model is large enough to gain."""
-    if options.precision != "auto":
-        return options.precision
-    fast = runtime.device == "cuda" or {"amx_bf16", "avx512_bf16"} & set(processor()["instructions"])
-    return "bf16" if fast and sum(p.numel() for p in model.parameters()) >= BF16_MIN_PARAMETERS else "fp32"

@@ -265,7 +265,7 @@ def speed_sentence(report: Report) -> str:
 
 
 def learnt_sentence(report: Report) -> str:
-    """How much of the model was trained, how long it took, and how what was learnt is stored; empty where nothing was trained."""
+    """How much of the model was trained, in what time, how that is stored, by which rows without labels; empty where nothing was."""
     training = report.facts.get("training") or {}
     learnt = training.get("learnt")
     if not learnt:
@@ -273,7 +273,18 @@ def learnt_sentence(report: Report) -> str:
     count = amount("parameters", learnt["parameters"])
     which = f"All {count} parameters were trained" if learnt["share"] == 1 else f"{count} parameters were trained"
     beside = "" if learnt["share"] == 1 else f", {share(learnt['share'])} of the number that the model has"
-    return f"{which}{beside}, in {duration(training['seconds'])}. {learnt['note']}".strip()
+    said = f"{which}{beside}, in {duration(training['seconds'])}."
+    return " ".join(part for part in (said, learnt["note"], _unlabelled(report.facts.get("unlabelled"))) if part)
+
+
+def _unlabelled(found: dict[str, Any] | None) -> str:
+    """From which rows without labels it has learnt, and how; empty where there were none."""
+    if not found:
+        return ""
+    return (
+        f"Beside these there were {found['rows']:,} rows without labels, {found['name']}, for {found['method']}: a model was sure of "
+        f"{found['sure']:,} of them ({share(found['share'])}), with a confidence of at least {found['confidence']:g}."
+    )
 
 
 def flips_sentence(report: Report) -> str:

@@ -9,13 +9,13 @@ from penjing.core.contracts import Task
 from penjing.core.data import DataOptions, named
 from penjing.core.errors import ModelError, OptionError, TaskError, nearest
 from penjing.core.find import find, names
-from penjing.core.kinds import is_list
+from penjing.core.kinds import KINDS, is_list
 from penjing.core.model_dir import ModelDir
 from penjing.core.options import spell
-from penjing.core.runtime import Runtime
+from penjing.core.runtime import Runtime, place_of_rank
 from penjing.core.tokenizing import Tokenizing
 
-FINETUNE = "methods.finetune"
+FINETUNE, AUGMENT, SEMI = "methods.finetune", "methods.augment", "methods.semi"
 
 
 def task_type(base: ModelDir | str, chosen: str | None, stage: str) -> type[Task]:
@@ -46,6 +46,9 @@ def head_of(kind: type[Task], base: ModelDir | str, options: Any, data: str | Pa
     Raises OptionError for one that the task does not have, that the model does not give, or that other options do not fit.
     """
     head = _head_of(kind, base, options, data, learns)
+    if vars(options).get("unlabelled") and head != "one-label":
+        answers = f"answers that are one label, and these are {head}" if head else "tasks whose answer is one label"
+        raise OptionError(f"--unlabelled is for {answers}", wanted="none", fix="leave --unlabelled out")
     if head == "number" and vars(options).get("class_weights", "none") != "none":
         raise OptionError("--class-weights weigh labels, and these answers are numbers", wanted="none", fix="leave --class-weights out")
     return head
@@ -118,6 +121,36 @@ def require_pretrained(base: str, method: str) -> None:
         )
 
 
+def require_augmentations(options: Any, task: type[Task]) -> None:
+    """Raise OptionError for an augmentation that is not there, or that changes what this task does not read."""
+    chosen = options.training.augment if "training" in vars(options) else None
+    for name in chosen or ():
+        kind = find(AUGMENT, name).KIND
+        if kind not in task.input_columns().values():
+            raise OptionError(
+                f"--augment {name} changes {KINDS[kind].words}, and this task reads {task.media}",
+                wanted=_fitting(task),
+                fix="name one of these, or leave --augment out",
+            )
+
+
+def require_semi(options: Any, task: type[Task]) -> None:
+    """Raise OptionError for a way to learn from rows without labels that is not there, or that the other options do not fit."""
+    semi = vars(options).get("semi")
+    if semi is None or not find(SEMI, semi).COMPARES_VIEWS or options.unlabelled is None:
+        return
+    if not options.training.augment:
+        raise OptionError(f"--semi {semi} compares views of a row, and --augment makes none", wanted=_fitting(task), fix="pass --augment")
+    if options.agreement or options.class_weights != "none":
+        flag = "--agreement" if options.agreement else "--class-weights"
+        raise OptionError(f"--semi {semi} has a loss of its own, without {flag}", wanted="one of them", fix=f"leave {flag} out")
+
+
+def _fitting(task: type[Task]) -> str:
+    """The augmentations for what a task reads."""
+    return ", ".join(name for name in names(AUGMENT) if find(AUGMENT, name).KIND in task.input_columns().values()) or "none of them"
+
+
 def _require_new_text(base: ModelDir | str, task: type[Task], tokenizing: Tokenizing) -> None:
     """Raise OptionError for a tokenizer that would not be made."""
     flag = next((spell(name) for name, value in vars(tokenizing).items() if value is not None), None)
@@ -132,4 +165,16 @@ def _require_same_labels(base: Any, child: ModelDir) -> None:
             f"{child} answers with other labels than {base}, or has them in another order: {child.labels}",
             wanted=f"{base.labels}",
             fix="compare a child with the model it was made from",
+        )
+
+
+def require_one_training(stage: str, options: Any) -> None:
+    """Raise OptionError where several ranks shall train and the stage trains more than once: between two trainings they would part."""
+    given = vars(options)
+    again = next((f"--{name}" for name in ("folds", "unlabelled") if given.get(name)), stage if stage in ("shrink", "sweep") else None)
+    if again and "training" in given and max(given["training"].ranks, place_of_rank()[1]) > 1:
+        raise OptionError(
+            f"--ranks is for one training, and {again} trains more than once",
+            wanted="finetune, distill or prune" + (f" without {again}" if again.startswith("--") else ""),
+            fix="leave --ranks out",
         )

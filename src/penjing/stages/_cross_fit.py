@@ -18,6 +18,7 @@ from penjing.core.model_dir import ModelDir
 from penjing.core.progress import say
 from penjing.core.roles import ROLES
 from penjing.core.runtime import Runtime
+from penjing.core.unlabelled import add_unlabelled
 from penjing.stages import finetune
 
 NEW = "new:"
@@ -68,6 +69,8 @@ def _unseeing(base: Any, task: Task, data: Data, part: Data, out: Path, runtime:
     if not _seen(base, data):
         return base
     origin, options, seed = _origin(base, data)
+    if options.unlabelled:
+        add_unlabelled(part, options.unlabelled, options.data, task)
     made, _ = finetune.finetune(origin, task, part, options, out=out, runtime=dataclasses.replace(runtime, seed=seed))
     return made
 

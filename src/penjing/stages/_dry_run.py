@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from penjing.core.find import find
-from penjing.core.model_dir import ModelDir, check_free
+from penjing.core.model_dir import ModelDir, check_free, unfinished
 from penjing.core.runtime import Runtime
 from penjing.stages import finetune, prune, shrink
-from penjing.stages._frame import NEW, Call, already, prepare
+from penjing.stages._frame import NEW, Call, already, prepare, require_alike
 
 TIMED_STEPS = 5
 
@@ -21,6 +21,8 @@ def plan(stage: str, model: str, data: str, out: Path | None, runtime: Runtime, 
     prepared = prepare(stage, model, data, words, runtime)
     found: dict[str, Any] = {"stage": stage, "model": model, "data": prepared.data.describe(), "notes": prepared.data.notes}
     found |= {"out": out and str(out), "done": bool(out and already(out, prepared.inputs(), overwrite))}
+    if out and not found["done"]:
+        require_alike(unfinished(out), out, prepared.inputs(), overwrite)
     trainings = 1
     if stage == "shrink":
         base, options = prepared.base, prepared.options
@@ -75,7 +77,7 @@ def _training(prepared: Call) -> tuple[int, float]:
         started = time.perf_counter()
         order = state.order.batches(0, 0)[:TIMED_STEPS]
         for chosen in order:
-            train.gradients(state, encoded.batch(chosen), loss)
+            train.gradients(state, state.share(chosen, 0), loss)
     return state.steps, state.steps * (time.perf_counter() - started) / len(order)
 
 

@@ -9,28 +9,32 @@ import functools
 import hashlib
 import json
 import shutil
+import tempfile
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from penjing.core.contracts import Task
 from penjing.core.data import Data
+from penjing.core.durable import settle
 from penjing.core.errors import ModelError, OptionError
 from penjing.core.find import find, names
-from penjing.core.model_dir import META, ModelDir, check_free, staged
+from penjing.core.model_dir import BEGUN, META, ModelDir, check_free, staged
 from penjing.core.options import Flag, build, flags
 from penjing.core.progress import say, told
 from penjing.core.report import Measure, Report
 from penjing.core.roles import merge_sketches
-from penjing.core.runtime import Runtime, environment, versions
+from penjing.core.runtime import Runtime, environment, place_of_rank, versions
+from penjing.core.unlabelled import add_unlabelled, sketches
 from penjing.stages import _cross_fit
-from penjing.stages._checks import head_of, require_models, task_type
+from penjing.stages._checks import head_of, require_augmentations, require_models, require_one_training, require_semi, task_type
 
 MAKERS = ("finetune", "distill", "prune", "quantize", "shrink")
 READERS = ("evaluate", "compare")
+NEUTRAL = ("checkpoint_every", "ranks")  # options on which no result depends; of ranks torchrun may have started more
 NEW = "new:"
 ROUNDS = ".rounds"  # in the folder of an output while it is made: the models of a cross-fit
-_AS_SAID = {"source": "code of penjing", "model": "weights of MODEL", "data": "rows of DATA"}
+_AS_SAID = {"source": "code of penjing", "model": "weights of MODEL", "data": "rows of DATA", "unlabelled": "rows of --unlabelled"}
 
 
 class Call(NamedTuple):
@@ -51,13 +55,20 @@ class Call(NamedTuple):
             "model": self.base if isinstance(self.base, str) else self.base.sha256(),
             "student": ModelDir.open(student, self.runtime).sha256() if student and not student.startswith(NEW) else student,
             "data": self.data.examples.fingerprint,
-            "options": plain_options(self.options),
+            "unlabelled": self.data.unlabelled and self.data.unlabelled.fingerprint,
+            "options": {name: value for name, value in plain_options(self.options).items() if name not in NEUTRAL},
             "seed": self.runtime.seed,
             "device": self.runtime.device,
             "threads": self.runtime.threads,
+            "ranks": self.ranks(),
             "versions": versions(),
             "source": source_hash(),
         }
+
+    def ranks(self) -> int:
+        """How many processes train together."""
+        asked = vars(self.options)["training"].ranks if "training" in vars(self.options) else 1
+        return max(asked, place_of_rank()[1])
 
 
 def call(
@@ -72,8 +83,33 @@ def call(
         return read(prepare(stage, model, data, words, runtime or Runtime()))
     if out is None:
         raise OptionError("--out must be given", wanted="a directory for the new model", fix="pass --out DIRECTORY")
+    runtime, (rank, started) = runtime or Runtime(), place_of_rank()
+    if rank:
+        _help(prepare(stage, model, data, words, dataclasses.replace(runtime, quiet=True)))
     check_free(Path(out), overwrite, or_ours=True)
-    return make(prepare(stage, model, data, words, runtime or Runtime()), Path(out), overwrite)
+    prepared = prepare(stage, model, data, words, runtime)
+    if prepared.ranks() > started:
+        from penjing.engine import parallel
+
+        if not already(Path(out), prepared.inputs(), overwrite):
+            parallel.start(
+                prepared.ranks(), call_with, stage, str(model), str(data), {"out": out, "overwrite": overwrite, **words}, runtime
+            )
+        return ModelDir.open(out), Report.read(Path(out))  # type: ignore[return-value]  # the first rank has written it
+    return make(prepared, Path(out), overwrite)
+
+
+def call_with(stage: str, model: str, data: str, words: dict[str, Any], runtime: Runtime) -> None:
+    """`call` for a process that cannot be handed keywords."""
+    call(stage, model, data, runtime=runtime, **words)
+
+
+def _help(prepared: Call) -> NoReturn:
+    """Compute what a rank but the first has to, which ends with the training and leaves nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        given = (prepared.base, prepared.task, prepared.data, prepared.options)
+        _function(prepared.stage)(*given, out=Path(folder), runtime=prepared.runtime)
+    raise SystemExit(0)
 
 
 def prepare(stage: str, model: str | Path | ModelDir, data: str | Path, words: dict[str, Any], runtime: Runtime) -> Call:
@@ -84,6 +120,9 @@ def prepare(stage: str, model: str | Path | ModelDir, data: str | Path, words: d
     base = str(model) if str(model).startswith(NEW) else ModelDir.open(model, runtime)
     kind = task_type(base, vars(options).get("task"), stage)
     require_models(stage, base, options, kind, stage in MAKERS, runtime)
+    require_augmentations(options, kind)
+    require_semi(options, kind)
+    require_one_training(stage, options)
     require_device(runtime)
     salt = base.meta.get("roles", {}).get("salt") if isinstance(base, ModelDir) else None
     learns = stage == "finetune" and (isinstance(base, str) or base.labels is None or options.new_head)
@@ -92,6 +131,8 @@ def prepare(stage: str, model: str | Path | ModelDir, data: str | Path, words: d
         head = head_of(kind, base, options, data, learns)
         task = kind(head=head)
         rows = Data.open(data, options.data, task, salt, folds, labelled=not agrees)
+        if unlabelled := vars(options).get("unlabelled"):
+            add_unlabelled(rows, unlabelled, options.data, task)
     if not agrees:
         rows.settle_labels(task, options.data.alike_labels, None if learns else base.labels)  # type: ignore[union-attr]
     learnt = [target for target, _ in rows.targets(task, "train")] if learns else []
@@ -107,13 +148,14 @@ def prepare(stage: str, model: str | Path | ModelDir, data: str | Path, words: d
 
 
 def make(prepared: Call, out: Path, overwrite: bool) -> tuple[ModelDir, Report]:
-    """Run a maker; the same call again finds its output and does nothing."""
+    """Run a maker; the same call again finds its output and does nothing, or goes on with what it was stopped at."""
     inputs = prepared.inputs()
     if done := already(out, inputs, overwrite):
         say(f"{out} is already done", prepared.runtime.quiet)
         return done
     started = time.perf_counter()
     with staged(out, overwrite) as folder:
+        _begin(folder, out, inputs, overwrite)
         stage, given = _function(prepared.stage), (prepared.base, prepared.task, prepared.data, prepared.options)
         model, report = stage(*given, out=folder, runtime=prepared.runtime)
         if prepared.data.rounds:
@@ -185,7 +227,8 @@ def _function(stage: str) -> Any:
     return vars(find("stages", stage))[stage]
 
 
-def _key(inputs: dict[str, Any]) -> str:
+def key_of(inputs: dict[str, Any]) -> str:
+    """What a call with these inputs is known by."""
     return hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -200,7 +243,7 @@ def already(out: Path, inputs: dict[str, Any], overwrite: bool) -> tuple[ModelDi
         if not overwrite:
             raise
         there = None
-    if there and there.meta.get("key") == _key(inputs) and (report := Report.read(out)):
+    if there and there.meta.get("key") == key_of(inputs) and (report := Report.read(out)):
         return there, report
     if there and "inputs" in there.meta and not overwrite:
         raise OptionError(
@@ -210,6 +253,35 @@ def already(out: Path, inputs: dict[str, Any], overwrite: bool) -> tuple[ModelDi
         )
     check_free(out, overwrite)
     return None
+
+
+def require_alike(folder: Path, out: Path, inputs: dict[str, Any], overwrite: bool) -> bool:
+    """Whether what an unfinished call for `out` left in `folder`, if it left anything, was begun with these inputs.
+
+    Raises OptionError, naming what differs, where it was not and may not be overwritten.
+    """
+    if not (folder / BEGUN).exists():
+        return True
+    was = json.loads((folder / BEGUN).read_text("utf-8"))
+    if key_of(was) == key_of(inputs):
+        return True
+    if not overwrite:
+        raise OptionError(
+            f"{out} was begun otherwise and is not finished: {_difference(was, inputs)}",
+            wanted="the same options, to go on with it",
+            fix="choose another --out, or pass --overwrite to begin anew",
+        )
+    return False
+
+
+def _begin(folder: Path, out: Path, inputs: dict[str, Any], overwrite: bool) -> None:
+    """Keep the checkpoints in `folder` for the call to go on with, if they are its own; note whose they will be."""
+    if not require_alike(folder, out, inputs, overwrite):
+        for child in folder.iterdir():
+            shutil.rmtree(child) if child.is_dir() else child.unlink()
+    with (folder / f"{BEGUN}.tmp").open("wb") as file:
+        file.write(json.dumps(inputs, default=str).encode())
+        settle(file, folder / BEGUN)
 
 
 def _difference(was: dict[str, Any], now: dict[str, Any]) -> str:
@@ -241,6 +313,7 @@ def _complete(report: Report, prepared: Call, started: float) -> None:
         report.after["parameters"] = Measure(report.facts["parameters"], "", better="lower")
     report.notes += [*data.notes, *filter(None, [data.left_out(role)])]
     training = report.facts.get("training", {})
+    report.notes += training.get("hints", [])
     if cut := training.get("rows_at_limit"):
         about = "about " if training["rows_at_limit_estimated"] else ""
         report.notes.append(f"{about}{cut:,} training rows fill the model's window; what was longer has been cut")
@@ -250,13 +323,11 @@ def _complete(report: Report, prepared: Call, started: float) -> None:
 
 def _write(model: ModelDir, report: Report, prepared: Call, inputs: dict[str, Any]) -> None:
     """penjing.json with the lineage, the card, the page."""
-    from penjing.engine import card, page
-
     base, data = prepared.base, report.data
     parents = base.meta if isinstance(base, ModelDir) else {}
     step = {
         "stage": prepared.stage,
-        "key": _key(inputs),
+        "key": key_of(inputs),
         "parent": base.identity() if isinstance(base, ModelDir) else {"path": base},
         "data": {name: data[name] for name in ("name", "fingerprint", "licence")},
         "options": _chosen(prepared),
@@ -265,14 +336,21 @@ def _write(model: ModelDir, report: Report, prepared: Call, inputs: dict[str, An
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
     roles = prepared.data.roles
-    sketch = merge_sketches(roles.sketch, parents.get("roles", {}).get("sketch", []))
+    sketch = merge_sketches(*sketches(prepared.data), parents.get("roles", {}).get("sketch", []))
     model = model.record(
-        key=_key(inputs),
+        key=key_of(inputs),
         inputs=inputs,
         lineage=[*parents.get("lineage", []), step],
         roles={"salt": roles.salt, "how": roles.how, "sketch": sketch},
     )
     report.model |= {"sha256": model.sha256(), "bytes": model.bytes()}
+    tell(model, report)
+
+
+def tell(model: ModelDir, report: Report) -> None:
+    """Write what is known of a model into its directory: report.json, card and page."""
+    from penjing.engine import card, page
+
     (model.path / "report.json").write_text(report.to_json(), "utf-8")
     (model.path / "README.md").write_text(card.card(report, {**model.meta, "config": model.config}), "utf-8")
     (model.path / "report.html").write_text(

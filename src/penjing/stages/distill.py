@@ -39,7 +39,7 @@ def distill(base: ModelDir, task: Task, data: Data, options: Options, *, out: Pa
         student = create.create(chosen.removeprefix(create.PREFIX), task, data.role("train"), runtime, teacher.processor)
     else:
         student = load.load(ModelDir.open(chosen, runtime), task, runtime)
-    training = teach.teach(teacher, student, data, options.method, options.settings, options.training, runtime)
+    training = teach.teach(teacher, student, data, options.method, options.settings, options.training, runtime, out)
     model, parity = deliver.save_checked(student, data.role("tune"), out, runtime)
     report = appraise.appraise("distill", model, task, data.role("tune"), "tune", runtime, parent=base)
     report.facts |= {"training": training, "parity": parity, "parameters": student.parameters}

@@ -1,12 +1,16 @@
 """Train a model on labelled rows: a pretrained one further, or a new one (new:<size>) from nothing."""
 
+import itertools
+import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from penjing.core.contracts import Task
+from penjing.core.contracts import Prediction, Task
 from penjing.core.data import Data, DataOptions
 from penjing.core.errors import ModelError, nearest
+from penjing.core.examples import Examples
 from penjing.core.find import find, names
 from penjing.core.model_dir import ModelDir
 from penjing.core.options import Between
@@ -14,8 +18,11 @@ from penjing.core.report import Report
 from penjing.core.runtime import Runtime
 from penjing.core.tokenizing import Tokenizing
 from penjing.core.training import Training
+from penjing.core.unlabelled import unseen
+from penjing.methods.semi import Functions
 
-METHODS = "methods.finetune"
+METHODS, SEMI = "methods.finetune", "methods.semi"
+TRAININGS = "training"  # in the folder of an output while it is made: what the trainings leave that rows without labels take
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,9 @@ class Options:
     folds: Annotated[int | None, "for few rows: learn from all, and tell the quality by a cross-fit in so many rounds", Between(2, 100)] = (
         None
     )
+    unlabelled: Annotated[str | None, "more rows, without labels, to learn from: a file or folder with the columns of DATA"] = None
+    semi: Annotated[str, "how these are learnt from: pseudo-labels, or consistency, which needs --augment"] = "pseudo-labels"
+    confidence: Annotated[float, "how sure of a row without label a model must be to learn from it", Between(0, 1)] = 0.95
     training: Training = Training()
     tokenizing: Tokenizing = Tokenizing()
     data: DataOptions = DataOptions()
@@ -45,20 +55,14 @@ def finetune(base: ModelDir | str, task: Task, data: Data, options: Options, *, 
 
     base      a model directory, or "new:<size>"
     """
-    from penjing.engine import agree, appraise, create, deliver, fit, gate, load, priors, tokenizers, weigh
+    from penjing.engine import appraise, create, deliver, gate, tokenizers
 
     gate.warm_up()
-    train_rows, tune_rows = data.role("train"), data.role("tune")
-    if isinstance(base, str):
-        loaded = create.create(base.removeprefix(create.PREFIX), task, train_rows, runtime, tokenizing=options.tokenizing)
+    tune_rows, unlabelled = data.role("tune"), None
+    if data.unlabelled is None:
+        loaded, training = _trained(base, task, data.role("train"), tune_rows, options, runtime, out)
     else:
-        loaded = load.load(base, task, runtime)
-    loss, repeats = (agree.agreeing(task, options.agreement), agree.REPEATS) if options.agreement else (task.loss, 1)
-    if options.class_weights == "balanced":
-        loss = weigh.weighted(loss, weigh.balanced(task, train_rows.only(task.target_columns)))
-    begun = learner(loaded, options, runtime)
-    with priors.begun(loaded, train_rows.only(task.target_columns)) as standardised:
-        training = fit.fit(loaded, standardised(loss), train_rows, tune_rows, options.training, runtime, repeats, begun)
+        (loaded, training), unlabelled = _with_unlabelled(base, task, data, tune_rows, options, runtime, out)
     model, parity = deliver.save_checked(loaded, tune_rows, out, runtime)
     report = appraise.appraise("finetune", model, task, tune_rows, "tune", runtime)
     report.facts |= {"training": training, "parity": parity, "parameters": loaded.parameters}
@@ -66,7 +70,66 @@ def finetune(base: ModelDir | str, task: Task, data: Data, options: Options, *, 
         report.notes.append("rare labels counted as much as frequent ones in training, so they are answered more often than they occur")
     if isinstance(base, str) and task.media == "text":
         report.facts["tokenizer"] = tokenizers.describe(loaded.processor, create.texts(task, tune_rows))
+    if unlabelled:
+        report.facts["unlabelled"] = unlabelled
+        report.notes += unlabelled["left_out"]
     return model, report
+
+
+def _trained(
+    base: ModelDir | str, task: Task, train_rows: Examples, tune_rows: Examples, options: Options, runtime: Runtime, out: Path,
+    loss: Any = None, strengths: Sequence[float] = (1.0,),
+) -> tuple[Any, dict[str, Any]]:  # fmt: skip
+    """A model that began with `base` and learnt from these rows, an engine.load.Loaded, and the facts of its training.
+
+    loss        in the place of the task's own, as the options have it
+    strengths   as `engine.fit.fit` has them
+    """
+    from penjing.engine import agree, create, fit, load, priors, weigh
+
+    if isinstance(base, str):
+        loaded = create.create(base.removeprefix(create.PREFIX), task, train_rows, runtime, tokenizing=options.tokenizing)
+    else:
+        loaded = load.load(base, task, runtime)
+    usual, repeats = (agree.agreeing(task, options.agreement), agree.REPEATS) if options.agreement else (task.loss, 1)
+    if options.class_weights == "balanced":
+        usual = weigh.weighted(usual, weigh.balanced(task, train_rows.only(task.target_columns)))
+    begun = learner(loaded, options, runtime)
+    with priors.begun(loaded, train_rows.only(task.target_columns)) as standardised:
+        learnt = fit.fit(
+            loaded, standardised(loss or usual), train_rows, tune_rows, options.training, runtime, out, repeats, begun, strengths
+        )
+    return loaded, learnt
+
+
+def _with_unlabelled(
+    base: ModelDir | str, task: Task, data: Data, tune_rows: Examples, options: Options, runtime: Runtime, out: Path
+) -> tuple[Any, dict[str, Any]]:
+    """What `_trained` gives, by the chosen way to learn from rows without labels too; and the facts of these."""
+    from penjing.engine import batches, measure
+    from penjing.engine.backends.torch import TorchBackend
+
+    target, numbers = task.target_columns[0], itertools.count(1)
+    given, notes = unseen(data)
+
+    def train(rows: Examples, loss: Any = None, strengths: Sequence[float] = (1.0,)) -> Any:
+        folder = out / f"{TRAININGS}-{next(numbers)}"  # each training has its own checkpoints
+        return _trained(base, task, rows, tune_rows, options, runtime, folder, loss, strengths)
+
+    def answer(trained: Any, rows: Examples) -> list[Prediction]:
+        loaded, _ = trained
+        encoded = batches.Encoded(rows, task, loaded.processor, labelled=False, quiet=runtime.quiet)
+        return measure.answer(TorchBackend(loaded.model), loaded.task, encoded, runtime.quiet, "labelling")
+
+    def join(labelled: Examples, unlabelled: Examples, labels: Sequence[str] | None = None) -> Examples:
+        return labelled.followed_by(unlabelled, target, labels or [task.labels[0]] * len(unlabelled))
+
+    functions = Functions(train, answer, join, task.loss, task.logits)
+    trained, num_sure = find(SEMI, options.semi).apply(functions, data.role("train"), given, options.confidence)
+    for folder in out.glob(f"{TRAININGS}-*"):
+        shutil.rmtree(folder)
+    facts = {"name": given.name, "fingerprint": given.fingerprint, "licence": given.licence, "rows": len(given), "left_out": notes}
+    return trained, {**facts, "method": options.semi, "confidence": options.confidence, "sure": num_sure, "share": num_sure / len(given)}
 
 
 def learner(loaded: Any, options: Options, runtime: Runtime) -> Any:

@@ -45,7 +45,7 @@ def prune(
     if options.training.epochs:
         taught_by = load.load(teacher, task, runtime) if teacher else whole
         settings = find("methods.distill", options.recovery).Options()
-        training = teach.teach(taught_by, smaller, data, options.recovery, settings, options.training, runtime)
+        training = teach.teach(taught_by, smaller, data, options.recovery, settings, options.training, runtime, out)
     model, parity = deliver.save_checked(smaller, data.role("tune"), out, runtime)
     report = appraise.appraise("prune", model, task, data.role("tune"), "tune", runtime, parent=base)
     report.facts |= {"removed": removed, "training": training, "parity": parity, "parameters": smaller.parameters}

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from penjing.core.contracts import Prediction, Task
 from penjing.core.data import Data, DataOptions
 from penjing.core.errors import DataError, ModelError
-from penjing.core.model_dir import ModelDir
+from penjing.core.model_dir import CHECKPOINTS, ModelDir
 from penjing.core.options import Between, Bytes, Duration, Floor
 from penjing.core.progress import say
 from penjing.core.report import Report
@@ -64,17 +64,14 @@ def shrink(base: ModelDir, task: Task, data: Data, options: Options, *, out: Pat
     data, options = search.data, search.options
     floor, told = provable(search)
     search, tried = _search.settle_engine(search, engines)
-    shutil.rmtree(search.work, ignore_errors=True)
-    try:
-        candidates = _search.shapes(search)
-        _search.time_untrained(candidates, search)
-        _search.train(_search.promising(candidates, search), floor, search)
-        chosen, sequence = _search.choose(candidates, search)
-        shutil.copytree(chosen.model.path, out, dirs_exist_ok=True)  # type: ignore[union-attr]
-        simplest = fit_baseline(task, data.role("train"), runtime.quiet)
-        points = _search.curve(candidates, simplest, search)
-    finally:
-        shutil.rmtree(search.work, ignore_errors=True)
+    candidates = _search.shapes(search)
+    _search.time_untrained(candidates, search)
+    _search.train(_search.promising(candidates, search), floor, search)
+    chosen, sequence = _search.choose(candidates, search)
+    shutil.copytree(chosen.model.path, out, ignore=shutil.ignore_patterns(CHECKPOINTS), dirs_exist_ok=True)  # type: ignore[union-attr]
+    simplest = fit_baseline(task, data.role("train"), runtime.quiet)
+    points = _search.curve(candidates, simplest, search)
+    shutil.rmtree(search.work)
     model, role = ModelDir.open(out), "tune" if options.folds else "proof"
     tested = None if options.folds else options.floor
     report = appraise.appraise("shrink", model, task, data.role(role), role, runtime, parent=base, floor=tested)  # type: ignore[arg-type]

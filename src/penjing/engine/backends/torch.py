@@ -34,4 +34,4 @@ class TorchBackend:
 
 def open(base: ModelDir, task: Task, runtime: Runtime, threads: int | None = None) -> TorchBackend:
     """Load the weights as a module."""
-    return TorchBackend(load_model(base, task, runtime), threads)
+    return TorchBackend(load_model(base, task, runtime), threads or runtime.threads)

@@ -25,7 +25,7 @@ class Options:
 
     rank: Annotated[int, "rank of each update", Between(1, 1024)] = 8
     alpha: Annotated[float, "strength of the updates: they are scaled by alpha / rank", Between(0.001, 10_000)] = 16.0
-    dropout: Annotated[float, "dropout before each update", Between(0, 0.99)] = 0.0
+    update_dropout: Annotated[float, "dropout before each update", Between(0, 0.99)] = 0.0
 
     def __post_init__(self) -> None:
         need("peft", "lora")  # said when the method is chosen, not after what stands before it in a recipe
@@ -41,7 +41,7 @@ def apply(model: "PreTrainedModel", anatomy: Anatomy, settings: Options) -> Lear
     from peft import LoraConfig, LoraModel
 
     linears = [name for block in anatomy.linears for name in block]
-    config = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, target_modules=linears)  # type: ignore[arg-type]
+    config = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.update_dropout, target_modules=linears)  # type: ignore[arg-type]
     adapted = LoraModel(model, config, "default")  # puts the updates into `model` itself
     return Learner(
         model,

@@ -1,0 +1,54 @@
+"""Training rows as an epoch sees them: changed by what `--augment` names, every draw keyed by seed, epoch and row.
+
+So a run that goes on after a stop sees what it would have seen, whichever thread or process changes the rows.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy
+
+from penjing.core.contracts import Example, Task
+from penjing.core.find import find
+from penjing.core.training import Training
+
+METHODS = "methods.augment"
+
+
+@dataclass(frozen=True)
+class Augmented:
+    """A view of rows, as `batches.View` has it; may be sent to another process.
+
+    columns    for each column that changes, what changes it, in turn
+    strength   of all of them, in [0, 1]
+    seed       with epoch, row and `number` the key of all draws
+    number     of this view among those of a training, from 1
+    """
+
+    columns: dict[str, tuple[Callable[..., Any], ...]]
+    strength: float
+    seed: int
+    number: int = 1
+
+    def __call__(self, rows: Sequence[Example], row: int, epoch: int) -> Example:
+        draw = numpy.random.default_rng([self.seed, epoch, row, self.number])  # four numbers: no key of the order of batches
+        example = dict(rows[row])
+        for column, changes in self.columns.items():
+            for change in changes:
+                example[column] = change(example[column], draw, self.strength, partial(_another, rows, column, draw))
+        return example
+
+
+def _another(rows: Sequence[Example], column: str, draw: numpy.random.Generator) -> Any:
+    return rows[int(draw.integers(len(rows)))][column]
+
+
+def augmented(task: Task, options: Training, seed: int, strengths: Sequence[float] = (1.0,)) -> list[Augmented]:
+    """How each epoch sees the training rows, once for each share of the strength that was chosen; [] where it sees them as they are."""
+    methods = [find(METHODS, name) for name in options.augment or []]
+    every = {column: tuple(m.apply for m in methods if m.KIND is kind) for column, kind in task.input_columns().items()}
+    columns = {column: changes for column, changes in every.items() if changes}
+    shares = enumerate(strengths if columns else [], 1)
+    return [Augmented(columns, share * options.augment_strength, seed, number) for number, share in shares]

@@ -1,0 +1,116 @@
+"""Several processes, ranks, that train one model together: each computes its share of every batch, and all move by the same gradient.
+
+The model knows nothing of it. Gradients are summed, not averaged, and divided by the count of targets over all ranks: two ranks with half
+of a batch each learn what one with the whole batch would, but for rounding.
+"""
+
+import io
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from penjing.core.errors import PenjingError
+from penjing.core.runtime import place_of_rank, take_place
+
+_PARTS_BYTES = 64 << 20  # of gradients that are summed at once
+
+
+class RankError(PenjingError):
+    """A rank that stopped before the others."""
+
+
+class Group:
+    """The ranks of a training, this one among them; without torchrun and `--ranks` it is alone.
+
+    rank    0 says, measures and saves; the others only compute
+    size    how many there are
+    """
+
+    def __init__(self, device: str):
+        self.rank, self.size = place_of_rank()
+        if self.size > 1 and not dist.is_initialized():
+            dist.init_process_group("nccl" if device == "cuda" else "gloo", rank=self.rank, world_size=self.size)
+
+    def share(self, rows: Sequence[int]) -> tuple[list[int], bool]:
+        """This rank's rows of a batch, and whether they count: where there are too few it computes the first for nothing."""
+        mine = list(rows[self.rank :: self.size])
+        return mine or [rows[0]], bool(mine)
+
+    def sum(self, tensors: Sequence[Tensor]) -> None:
+        """Add up tensors over all ranks, in place; all have the same shapes in the same order."""
+        if self.size == 1:
+            return
+        waiting: list[Tensor] = []
+        for tensor in tensors:
+            waiting.append(tensor)
+            if sum(each.nbytes for each in waiting) >= _PARTS_BYTES:
+                _summed(waiting)
+                waiting = []
+        if waiting:
+            _summed(waiting)
+
+    def total(self, *numbers: float) -> list[float]:
+        """Numbers added up over all ranks."""
+        if self.size == 1:
+            return list(numbers)
+        device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+        held = torch.tensor(numbers, dtype=torch.float64, device=device)
+        dist.all_reduce(held)
+        return held.tolist()
+
+    def from_first(self, value: Any) -> Any:
+        """What rank 0 has, on every rank; tensors and plain values."""
+        if self.size == 1:
+            return value
+        file = io.BytesIO()
+        torch.save(value if self.rank == 0 else None, file)
+        held = [file.getvalue()]
+        dist.broadcast_object_list(held, src=0)
+        return torch.load(io.BytesIO(held[0]), weights_only=True)
+
+    def leave(self) -> None:
+        """Wait for the others where the training is over; all ranks but the first then end."""
+        if self.size == 1:
+            return
+        dist.barrier()
+        dist.destroy_process_group()
+        if self.rank:
+            raise SystemExit(0)
+
+
+def start(size: int, work: Callable[..., Any], *given: Any) -> None:
+    """Run `work` in so many processes of this machine, ranks of one group.
+
+    Raises RankError where one ends before its work is done; the others are stopped.
+    """
+    from torch.multiprocessing.spawn import ProcessException, ProcessRaisedException
+
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    try:
+        torch.multiprocessing.spawn(_work, (size, port, work, given), size)
+    except ProcessRaisedException as error:
+        raise RankError(f"rank {error.error_index} stopped: {str(error).strip().splitlines()[-1]}") from error
+    except ProcessException as error:
+        raise RankError(
+            f"rank {error.error_index} died: {error}",
+            wanted="all ranks alive",
+            fix="run the same command again; it goes on from its last checkpoint",
+        ) from error
+
+
+def _work(rank: int, size: int, port: int, work: Callable[..., Any], given: Sequence[Any]) -> None:
+    take_place(rank, size, port)
+    work(*given)
+
+
+def _summed(tensors: Sequence[Tensor]) -> None:
+    flat = torch.cat([tensor.flatten() for tensor in tensors])
+    dist.all_reduce(flat)
+    for tensor, piece in zip(tensors, flat.split([tensor.numel() for tensor in tensors])):
+        tensor.copy_(piece.view_as(tensor))

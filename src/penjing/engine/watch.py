@@ -1,0 +1,136 @@
+"""What a training tells while it runs: how much of the processor it uses, a line a step, and hints where something is plainly wrong."""
+
+import json
+import os
+import statistics
+import sys
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from penjing.core.progress import say
+from penjing.engine.precision import arithmetic
+from penjing.engine.train import State, Step
+
+FILE = "metrics.jsonl"
+RECENT = 100  # steps that hints and rates look at
+_GEMM = 1024  # rows and columns of the products that stand for what the processor can do
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Watch:
+    """Of one training; `note` takes each step, `measured` each look at the tune rows.
+
+    folder    where the file of steps is written; steps of an earlier attempt that the training will do again are cut off
+    hints     what was plainly wrong, a sentence each, told when it was seen
+    """
+
+    def __init__(self, state: State, folder: Path, quiet: bool):
+        self._state, self._quiet, self.hints = state, quiet, list[str]()
+        self._recent: deque[Step] = deque(maxlen=RECENT)
+        self._first, self._tuned = list[float](), list[float]()
+        self._operations, self._peak = operations(state), peak_rate(state)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / FILE
+        kept = [line for line in _lines(self.path) if json.loads(line)["step"] <= state.number]
+        self.path.write_text("".join(kept), "utf-8")
+
+    def note(self, step: Step) -> dict[str, Any]:
+        """Write a step down; what the progress bar shows of it."""
+        self._recent.append(step)
+        if len(self._first) < RECENT:
+            self._first.append(step.loss)
+        told = {**step._asdict(), "step": step.number}
+        del told["number"], told["epoch_ends"]
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(told) + "\n")
+        self._look()
+        seconds = sum(each.seconds for each in self._recent)
+        rows = sum(each.rows for each in self._recent)
+        shown: dict[str, Any] = {"loss": step.loss, "epoch": round(step.epoch, 2), "rows/s": rows / seconds}
+        if self._operations and self._peak:
+            used = self._operations * sum(each.length for each in self._recent) / seconds / self._peak
+            shown["of peak"] = f"{used:.0%}"
+        return {**shown, "memory": f"{resident_bytes() / 1e9:.1f} GB"}
+
+    def measured(self, quality: float) -> None:
+        """The tune rows were looked at, where higher is better."""
+        self._tuned.append(quality)
+        if len(self._tuned) > 3 and max(self._tuned[-3:]) < max(self._tuned[:-3]) and self._falls():
+            self._hint("the loss falls and the tune rows do worse: it learns rows by heart; try --patience 3, fewer --epochs, or --augment")
+
+    def _look(self) -> None:
+        """Where something is plainly wrong, say so once."""
+        if len(self._recent) < RECENT:
+            return
+        step, seconds = self._recent[-1], sum(each.seconds for each in self._recent)
+        if step.number >= 3 * RECENT and statistics.mean(s.loss for s in self._recent) > 0.995 * statistics.mean(self._first):
+            rate = self._state.options.learning_rate
+            self._hint(f"the loss has not fallen in {step.number:,} steps: try another --learning-rate (now {rate:g})")
+        usual = statistics.median(each.gradient_norm for each in self._recent)
+        if step.gradient_norm > 100 * usual > 0:
+            times = step.gradient_norm / usual
+            self._hint(f"the gradient of step {step.number:,} is {times:.0f} times as large as usual: try a lower --learning-rate")
+        if (waited := sum(each.waited for each in self._recent) / seconds) > 0.1:
+            self._hint(f"{waited:.0%} of the time is spent waiting for rows: put them on a faster disk, or leave --augment out")
+
+    def _falls(self) -> bool:
+        """Whether the last losses are below those before them."""
+        losses = [step.loss for step in self._recent]
+        half = len(losses) // 2
+        return half > 0 and statistics.mean(losses[half:]) < statistics.mean(losses[:half])
+
+    def _hint(self, sentence: str) -> None:
+        kind = sentence[:20]
+        if not any(hint.startswith(kind) for hint in self.hints):
+            self.hints.append(sentence)
+            say(f"hint: {sentence}", self._quiet)
+
+
+def operations(state: State) -> float:
+    """Multiplications and additions of a training step for each unit of length (a token; a row where rows are not texts).
+
+    Those of a forward pass of the longest row as torch counts them, times three: a backward pass has two products for each. Padding does
+    not count as work. 0 where torch counts nothing.
+    """
+    row = int(state.encoded.lengths.argmax())
+    batch, device = state.encoded.batch([row]), state.model.device
+    state.model.eval()  # a step will wake it again; statistics must not move
+    with FlopCounterMode(display=False) as counted, torch.no_grad(), arithmetic(state.precision, device.type):
+        state.model(**{name: value.to(device) for name, value in batch.inputs.items()})
+    return 3 * counted.get_total_flops() / int(state.encoded.lengths[row])
+
+
+def peak_rate(state: State) -> float:
+    """Operations a second of products of square matrices in the precision of the training, with torch's present threads."""
+    kind, device = _DTYPES.get(state.precision, torch.float32), state.model.device
+    left = torch.randn(_GEMM, _GEMM, device=device).to(kind)
+    left @ left
+    taken = []
+    for _ in range(5):
+        start = time.perf_counter()
+        (left @ left)[0, 0].item()
+        taken.append(time.perf_counter() - start)
+    return 2 * _GEMM**3 / min(taken)
+
+
+def resident_bytes() -> int:
+    """Memory that this process holds now; its largest so far where the system does not tell."""
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    import resource  # not on Windows
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _lines(path: Path) -> list[str]:
+    """Whole lines of a file; a line that was cut off when the process died is left out."""
+    if not path.exists():
+        return []
+    return [line for line in path.read_text("utf-8").splitlines(keepends=True) if line.endswith("\n")]
