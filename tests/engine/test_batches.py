@@ -183,10 +183,10 @@ def test_rows_that_do_not_fit_in_memory_are_encoded_again(monkeypatch):
 
 
 def test_padding_gives_the_tensors_that_the_tokenizer_itself_gives(table):
-    """In steps of 8 tokens, but never beyond what the model takes; a text alone is as long as it is."""
+    """In steps of 2, 4 and 8 tokens, but never beyond what the model takes; a text alone is as long as it is."""
     _, loaded = table
-    texts = ["the film", "the room was very warm and bright", "film " * 600]
-    for chosen, step in (([0, 1], 8), ([0, 2], 1), ([1], 1)):
+    texts = ["the film", "the room was very warm and bright", "film " * 600, "film " * 40, "film " * 70]
+    for chosen, step in (([0, 1], 2), ([0, 2], 1), ([1], 1), ([0, 3], 4), ([3, 4], 8)):
         entries = [loaded.processor(texts[i], truncation=True) for i in chosen]
         found = pad([{**entry, "row": i} for i, entry in enumerate(entries)], loaded.processor)
         true = loaded.processor.pad(entries, return_tensors="pt", pad_to_multiple_of=step)

@@ -25,6 +25,7 @@ from penjing.core.training import Training
 from penjing.engine.anatomy import anatomy
 from penjing.engine.average import Average, holding, moving
 from penjing.engine.batches import Encoded, Order, on_device
+from penjing.engine.heap import keeping_freed_memory
 from penjing.engine.masks import CheapMasks
 from penjing.engine.optimizers import SCHEDULES, make_optimizer
 from penjing.engine.parallel import Group
@@ -178,7 +179,7 @@ def train(state: State, loss: Loss) -> Iterator[Step]:
 
     Raises ModelError for a loss or gradient that is not finite, before it touches the weights.
     """
-    with ThreadPoolExecutor(1) as ahead:
+    with ThreadPoolExecutor(1) as ahead, keeping_freed_memory():
         coming = ahead.submit(state.at, state.place)
         while state.number < state.steps:
             start = time.perf_counter()
@@ -209,14 +210,20 @@ def gradients(state: State, share: Share, loss: Loss) -> float:
             break
         except RuntimeError as error:
             share = _smaller(state, share, error)
-    total, count = state.group.total(total, count)
+    total, count = state.group.total(total, count or 1.0)
     state.group.sum(state.weights.gradients())
-    torch._foreach_mul_(state.weights.gradients(), 1 / (state.scale.value * (count or 1.0)))
-    return total / (count or 1.0)
+    if (left := state.scale.value * (1.0 if _alone(state, share) else count)) != 1:
+        torch._foreach_mul_(state.weights.gradients(), 1 / left)
+    return total / count
+
+
+def _alone(state: State, share: Share) -> bool:
+    """Whether a pass sees all targets of the batch, so that its loss can be divided by their count rather than all gradients."""
+    return state.group.size == 1 and len(share.parts) == 1
 
 
 def _passes(state: State, share: Share, loss: Loss) -> tuple[float, float]:
-    """Sum of the losses of this rank's rows and how many targets they have, with the gradient of that sum on the weights."""
+    """Sum of the losses of this rank's rows and how many targets they have, with its gradient on the weights; of their mean if alone."""
     state.optimizer.zero_grad()
     device = next(state.model.parameters()).device
     total, count = 0.0, 0.0
@@ -229,9 +236,10 @@ def _passes(state: State, share: Share, loss: Loss) -> tuple[float, float]:
         summed = found.total.sum() * share.counts
         if not torch.isfinite(summed):
             raise _not_finite("loss", summed.item(), state, [part])
-        (summed * state.scale.value).backward()
+        targets = found.count.sum().item() * share.counts
+        (summed * (state.scale.value / ((targets or 1.0) if _alone(state, share) else 1.0))).backward()
         state.weights.gather()
-        total, count = total + summed.item(), count + found.count.sum().item() * share.counts
+        total, count = total + summed.item(), count + targets
     return total, count
 
 
