@@ -103,7 +103,22 @@ def test_what_the_page_says_of_a_kind_of_method_is_what_its_folder_says(kind):
 def test_flags_and_sizes_that_a_page_names_exist(page):
     text = (ROOT / "docs" / f"{page}.md").read_text("utf-8")
     every = {flag.name for stage in (*MAKERS, *READERS) for flag in stage_flags(stage)}
-    every |= {"out", "overwrite", "dry-run", "json", "quiet", "threads", "device", "seed", "trust-code", "check", "help", "set"}
+    every |= {
+        "out",
+        "overwrite",
+        "dry-run",
+        "json",
+        "quiet",
+        "threads",
+        "device",
+        "seed",
+        "trust-code",
+        "check",
+        "help",
+        "set",
+        "vary",
+        "no-nesterov",
+    }
     every |= {
         flag.name for kind in ("finetune", "prune", "distill") for name in names(f"methods.{kind}") for flag in stage_flags(kind, name)
     }

@@ -43,6 +43,7 @@ QUICK = {
     "run reviews.toml": ["--threads=1", "--set=teacher.epochs=1"],
     "run transfer": ["--threads=1", *(f"--set={step}.epochs=1" for step in ("scratch", "probe", "lora", "full"))],
     "quantize": ["--threads=1"],
+    "sweep": ["--threads=1", "--epochs=1"],
 }
 """What makes a command quick; it changes no word that the page shows."""
 
@@ -75,6 +76,8 @@ def write_data(where):
     write("reviews.csv", "text,label,author", rows)
     write("mistyped.csv", "text,label", [(text, "postive" if i == 40 else label) for i, (text, label, _) in enumerate(rows)])  # row 42
     write("unlabelled.csv", "text", [(text,) for text, _, _ in rows])
+    more = write_reviews(where / "more.csv", 200, seed=1).read_text("utf-8").splitlines()[1:]
+    write("more.csv", "text", [(line.split(",")[0],) for line in more])
     write("rated.csv", "text,stars", [(text, "4.5" if label == "positive" else "1.5") for text, label, _ in few])
     tagged = [{"text": text, "tags": [label, "long"] if len(text) > 40 else [label]} for text, label, _ in few]
     (where / "tagged.jsonl").write_text("\n".join(map(json.dumps, tagged)), "utf-8")
@@ -138,7 +141,7 @@ def test_every_penjing_command_of_the_page_does_what_it_says(folder, capsys):
             assert status == 2 and said.err.strip() == shown, f"{line}\n{said.err}"
         else:
             assert status == 0, f"{line}\n{said.err}"
-        for out in re.findall(r"--out (\S+)", line):
+        for out in re.findall(r"--out (\S+)", line) if words[1] != "sweep" else ["models/sweep/best"]:
             made = (folder / out / "README.md").exists() and (folder / out / "report.html").exists()
             assert made == (status == 0 and "--dry-run" not in line), line
 

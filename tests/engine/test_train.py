@@ -266,7 +266,7 @@ def test_a_row_that_memory_cannot_hold_is_an_error(runtime):
 
 
 def test_other_errors_of_a_step_are_not_taken_for_a_lack_of_memory(runtime):
-    state, task = started("text-classification", runtime)
+    state, _ = started("text-classification", runtime)
 
     def loss(outputs, batch):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
