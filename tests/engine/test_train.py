@@ -256,7 +256,7 @@ def test_a_batch_that_memory_cannot_hold_is_computed_in_more_parts_with_the_same
 
 
 def test_a_row_that_memory_cannot_hold_is_an_error(runtime):
-    state, task = started("text-classification", runtime)
+    state, _ = started("text-classification", runtime)
 
     def loss(outputs, batch):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")

@@ -18,6 +18,7 @@ from penjing.engine.train import State, Step
 
 FILE = "metrics.jsonl"
 RECENT = 100  # steps that hints and rates look at
+_WORSE = 0.01  # of the metric: less is noise of a few hundred tune rows
 _GEMM = 1024  # rows and columns of the products that stand for what the processor can do
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -60,7 +61,7 @@ class Watch:
     def measured(self, quality: float) -> None:
         """The tune rows were looked at, where higher is better."""
         self._tuned.append(quality)
-        if len(self._tuned) > 3 and max(self._tuned[-3:]) < max(self._tuned[:-3]) and self._falls():
+        if len(self._tuned) > 3 and max(self._tuned[-3:]) < max(self._tuned[:-3]) - _WORSE and self._falls():
             self._hint("the loss falls and the tune rows do worse: it learns rows by heart; try --patience 3, fewer --epochs, or --augment")
 
     def _look(self) -> None:
