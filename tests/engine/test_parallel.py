@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from penjing.core.errors import RankError
 from penjing.core.runtime import place_of_rank
 from penjing.engine import parallel
-from penjing.engine.parallel import Group, RankError, start
+from penjing.engine.parallel import Group, start
 
 
 def summing(folder: str) -> None:

@@ -43,6 +43,10 @@ class TaskError(PenjingError):
     """A task that does not fit this model, these data or this stage."""
 
 
+class RankError(PenjingError):
+    """One of several processes that train together ended before the others."""
+
+
 class MissingExtra(PenjingError):
     """A library that an extra of penjing installs."""
 

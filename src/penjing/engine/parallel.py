@@ -13,14 +13,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from penjing.core.errors import PenjingError
+from penjing.core.errors import RankError
 from penjing.core.runtime import place_of_rank, take_place
 
 _PARTS_BYTES = 64 << 20  # of gradients that are summed at once
-
-
-class RankError(PenjingError):
-    """A rank that stopped before the others."""
 
 
 class Group:
