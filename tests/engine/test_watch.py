@@ -74,3 +74,11 @@ def test_operations_are_six_for_each_weight_of_a_matrix_and_token(runtime):
         p.numel() for name, p in state.model.named_parameters() if p.ndim == 2 and "embeddings" not in name and "encoder" in name
     )
     assert operations(state) == pytest.approx(6 * matrices, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("task_name", "parts", "said"), [("image-classification", 2, 1), ("image-classification", 1, 0), ("text-classification", 2, 0)]
+)
+def test_parts_of_a_batch_whose_rows_see_each_other_are_said(tmp_path, runtime, task_name, parts, said):
+    state, _ = started(task_name, runtime, parts=parts)
+    assert sum("batch norm" in hint for hint in Watch(state, tmp_path, quiet=True).hints) == said

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from penjing.core.contracts import ChannelGroup
+from penjing.engine.watch import rows_interact
 from penjing.families import cnn, resnet
 
 LABELS = {"id2label": {0: "a", 1: "b", 2: "c"}}
@@ -116,10 +117,10 @@ def test_every_batch_norm_folds_into_the_convolution_before_it(model):
     torch.testing.assert_close(model(IMAGES).logits, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_rows_interact_in_training_as_declared_and_never_in_use(model):
+def test_rows_interact_in_training_and_never_in_use(model):
     other = IMAGES.clone()
     other[1:] += 1
-    assert model.rows_interact
+    assert rows_interact(model)
     torch.testing.assert_close(model(other).logits[0], model(IMAGES).logits[0])
     model.train()
     assert (model(other).logits[0] - model(IMAGES).logits[0]).abs().max() > 1e-3

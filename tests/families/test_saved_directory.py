@@ -29,8 +29,7 @@ for path in sys.argv[1:]:
     shape = (3, 9, 8) if "Audio" in name else (3, 1, 9, 8)
     images = torch.linspace(-1, 1, 3 * 9 * 8).view(shape)
     found[path] = {"refusal": refusal, "logits": model.eval()(images).logits.tolist(), "labels": model.config.id2label,
-                   "missing": sorted(info["missing_keys"]), "unexpected": sorted(info["unexpected_keys"]),
-                   "interact": model.rows_interact}
+                   "missing": sorted(info["missing_keys"]), "unexpected": sorted(info["unexpected_keys"])}
 found["penjing"] = any(name.split(".")[0] == "penjing" for name in sys.modules)
 print(json.dumps(found))
 """
@@ -80,7 +79,6 @@ def test_a_stranger_who_trusts_the_directory_gets_equal_logits(saved, stranger):
         found = stranger[str(path)]
         assert found["missing"] == found["unexpected"] == []
         assert list(found["labels"].values()) == FACTS["labels"]
-        assert found["interact"] is True
         assert (torch.tensor(found["logits"]) - model(seen_by(model)).logits).abs().max() == 0
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _TRIM, _MAP = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
-_USUAL, _KEPT = 128 << 10, 1 << 30  # bytes: the thresholds of glibc; what is freed at once and kept
+_USUAL, _KEPT = 128 << 10, 64 << 20  # bytes: the thresholds of glibc; those of a training, which hold the gradient below
 
 
 @contextmanager

@@ -35,6 +35,8 @@ class Watch:
         self._recent: deque[Step] = deque(maxlen=RECENT)
         self._first, self._tuned = list[float](), list[float]()
         self._operations, self._peak = operations(state), peak_rate(state)
+        if (state.parts > 1 or state.group.size > 1) and rows_interact(state.model):
+            self._hint("the rows of a batch see each other in this model (batch norm): in parts, or on several ranks, it learns otherwise")
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / FILE
         kept = [line for line in _lines(self.path) if json.loads(line)["step"] <= state.number]
@@ -90,6 +92,11 @@ class Watch:
         if not any(hint.startswith(kind) for hint in self.hints):
             self.hints.append(sentence)
             say(f"hint: {sentence}", self._quiet)
+
+
+def rows_interact(model: torch.nn.Module) -> bool:
+    """Whether what a row gives in training depends on the others of its batch."""
+    return any(isinstance(module, torch.nn.modules.batchnorm._BatchNorm) for module in model.modules())
 
 
 def operations(state: State) -> float:

@@ -64,7 +64,6 @@ class CNN(PreTrainedModel):
     """The network, whatever it looks at."""
 
     config_class = CNNConfig
-    rows_interact = True
 
     def __init__(self, config: CNNConfig):
         super().__init__(config)

@@ -83,7 +83,6 @@ class ResNet(PreTrainedModel):
     """The network, whatever it looks at."""
 
     config_class = ResNetConfig
-    rows_interact = True
 
     def __init__(self, config: ResNetConfig):
         super().__init__(config)
