@@ -12,6 +12,7 @@ from penjing.core.contracts import Example, Prediction, Task
 from penjing.core.examples import Examples, spread
 from penjing.core.progress import say
 from penjing.core.report import Measure
+from penjing.engine.heap import give_back
 from penjing.engine.measure import quality
 
 MOST_ROWS, MOST_BYTES = 100_000, 8 << 20  # rows, and text in them: a linear model gains little from more, and pairs of words fill memory
@@ -46,6 +47,7 @@ def fit_baseline(task: Task, rows: Examples, quiet: bool = True) -> Baseline | N
         pipeline = DummyClassifier()
     name = type(pipeline[-1] if len(getattr(pipeline, "steps", [])) else pipeline).__name__
     say(f"fitting the baseline, {name}, on {len(examples):,} rows", quiet)
+    give_back()  # pairs of words take much memory, and what measuring held is free by now
     start = time.perf_counter()
     pipeline.fit(examples, answers)
     return Baseline(name, pipeline, time.perf_counter() - start, len(pickle.dumps(pipeline)))

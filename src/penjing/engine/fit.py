@@ -22,6 +22,7 @@ from penjing.engine.batches import Encoded
 from penjing.engine.checkpoints import Checkpoints, num_bytes, training_key
 from penjing.engine.curve import Curve
 from penjing.engine.dropping import dropping
+from penjing.engine.heap import give_back
 from penjing.engine.load import Loaded
 from penjing.engine.measure import best_way
 from penjing.engine.parallel import Group
@@ -124,6 +125,7 @@ def fit(
             shown.step(**watch.note(step))
             if step.number == state.steps or (step.epoch_ends and round(step.epoch) % every == 0):
                 if state.group.rank == 0:
+                    give_back()
                     with state.settled():
                         way, quality = best_way(TorchBackend(state.model), task, tuning, tune_rows)
                         run.measured(step, float(quality), way.decision, state.model)
