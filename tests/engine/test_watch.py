@@ -67,6 +67,18 @@ def test_each_step_is_a_line_and_what_will_be_done_again_is_cut_off(tmp_path, ru
     assert [json.loads(line)["step"] for line in Watch(again, tmp_path, quiet=True).path.read_text().splitlines()] == [1, 2, 3, 4]
 
 
+def test_a_training_that_goes_on_remembers_how_it_began(tmp_path, runtime):
+    """Else low losses that no longer fall would look like losses that never fell."""
+    state, task = started("text-classification", runtime)
+    first = next(train(state, task.loss))._replace(gradient_norm=1.0, seconds=0.1, waited=0.0)
+    for begun, loss in ((0, 1.0), (2 * RECENT, 0.01)):
+        state.number = begun
+        watch = Watch(state, tmp_path, quiet=True)
+        for number in range(begun + 1, begun + 2 * RECENT + 1):
+            watch.note(first._replace(number=number, loss=loss))
+    assert not watch.hints
+
+
 def test_operations_are_six_for_each_weight_of_a_matrix_and_token(runtime):
     """Kaplan et al. 2020, section 2.1: 6 N a token, beside what attention needs; embeddings are looked up and not multiplied."""
     state, _ = started("text-classification", runtime)

@@ -41,6 +41,7 @@ class Watch:
         self.path = folder / FILE
         kept = [line for line in _lines(self.path) if json.loads(line)["step"] <= state.number]
         self.path.write_text("".join(kept), "utf-8")
+        self._first += [json.loads(line)["loss"] for line in kept[:RECENT]]
 
     def note(self, step: Step) -> dict[str, Any]:
         """Write a step down; what the progress bar shows of it."""
