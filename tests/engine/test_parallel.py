@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from penjing.core.errors import RankError
+from penjing.core.errors import ModelError, RankError
 from penjing.core.runtime import place_of_rank
 from penjing.engine import parallel
 from penjing.engine.parallel import Group, start
@@ -50,6 +50,18 @@ def test_when_a_rank_dies_the_others_stop_and_it_is_said_which(tmp_path):
     with pytest.raises(RankError, match=r"rank [01] (died|stopped)"):
         start(2, dying, str(tmp_path))
     assert time.monotonic() - began < 60 and not (tmp_path / "went on").exists()
+
+
+def refusing(folder: str) -> None:
+    """Rank 1 finds a mistake that the user can mend."""
+    if place_of_rank()[0] == 1:
+        raise ModelError("step 3: the loss is nan", fix="lower --learning-rate")
+    Group("cpu").sum([torch.ones(3)])
+
+
+def test_what_a_rank_found_wrong_is_said_whole(tmp_path):
+    with pytest.raises(RankError, match=r"rank 1 stopped: step 3: the loss is nan\n  next    lower --learning-rate"):
+        start(2, refusing, str(tmp_path))
 
 
 def test_the_rows_of_a_batch_are_shared_out_and_none_is_idle_in_a_way_that_counts():

@@ -15,3 +15,11 @@ def settle(file: BinaryIO, path: Path) -> None:
         os.fsync(folder)  # a name lasts when its folder is on the disk
     finally:
         os.close(folder)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so; its folder is made where it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f"{path.name}.tmp").open("wb") as file:
+        file.write(text.encode())
+        settle(file, path)

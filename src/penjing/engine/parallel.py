@@ -91,7 +91,9 @@ def start(size: int, work: Callable[..., Any], *given: Any) -> None:
     try:
         torch.multiprocessing.spawn(_work, (size, port, work, given), size)
     except ProcessRaisedException as error:
-        raise RankError(f"rank {error.error_index} stopped: {str(error).strip().splitlines()[-1]}") from error
+        told = str(error).strip().splitlines()
+        begins = max(i for i, line in enumerate(told) if not line.startswith(" "))  # below the calls of its traceback
+        raise RankError(f"rank {error.error_index} stopped: " + "\n".join(told[begins:]).partition(": ")[2]) from error
     except ProcessException as error:
         raise RankError(
             f"rank {error.error_index} died: {error}",

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from penjing.core.contracts import Task
 from penjing.core.data import Data
-from penjing.core.durable import settle
+from penjing.core.durable import write_text
 from penjing.core.errors import ModelError, OptionError
 from penjing.core.find import find, names
 from penjing.core.model_dir import BEGUN, META, ModelDir, check_free, staged
@@ -67,8 +67,9 @@ class Call(NamedTuple):
 
     def ranks(self) -> int:
         """How many processes train together."""
+        _, started = place_of_rank()
         asked = vars(self.options)["training"].ranks if "training" in vars(self.options) else 1
-        return max(asked, place_of_rank()[1])
+        return started if started > 1 else asked
 
 
 def call(
@@ -84,14 +85,21 @@ def call(
     if out is None:
         raise OptionError("--out must be given", wanted="a directory for the new model", fix="pass --out DIRECTORY")
     runtime, (rank, started) = runtime or Runtime(), place_of_rank()
-    if rank:
-        _help(prepare(stage, model, data, words, dataclasses.replace(runtime, quiet=True)))
-    check_free(Path(out), overwrite, or_ours=True)
-    prepared = prepare(stage, model, data, words, runtime)
-    if prepared.ranks() > started:
+    if rank == 0:
+        check_free(Path(out), overwrite, or_ours=True)
+    prepared = prepare(stage, model, data, words, dataclasses.replace(runtime, quiet=runtime.quiet or rank > 0))
+    if prepared.ranks() > 1:
         from penjing.engine import parallel
 
-        if not already(Path(out), prepared.inputs(), overwrite):
+        done = rank == 0 and already(Path(out), prepared.inputs(), overwrite) is not None
+        if started > 1:
+            done = parallel.Group(runtime.device).from_first(done)  # else the others would wait for a first that has nothing to do
+            if rank and not done:
+                _help(prepared)
+            if rank:
+                raise SystemExit(0)
+            return make(prepared, Path(out), overwrite)
+        if not done:
             parallel.start(
                 prepared.ranks(), call_with, stage, str(model), str(data), {"out": out, "overwrite": overwrite, **words}, runtime
             )
@@ -279,9 +287,7 @@ def _begin(folder: Path, out: Path, inputs: dict[str, Any], overwrite: bool) -> 
     if not require_alike(folder, out, inputs, overwrite):
         for child in folder.iterdir():
             shutil.rmtree(child) if child.is_dir() else child.unlink()
-    with (folder / f"{BEGUN}.tmp").open("wb") as file:
-        file.write(json.dumps(inputs, default=str).encode())
-        settle(file, folder / BEGUN)
+    write_text(folder / BEGUN, json.dumps(inputs, default=str))
 
 
 def _difference(was: dict[str, Any], now: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from penjing.core.durable import settle
+from penjing.core.durable import write_text
 from penjing.core.errors import ModelError, OptionError, nearest
 from penjing.core.model_dir import META, ModelDir, check_free
 from penjing.core.options import Between, Flag, parse, spell
@@ -84,7 +84,7 @@ def sweep(
     ways = combined(vary)
     num_seeds = parse(SEEDS, seeds)
     planned = prepared(model, data, ways, words, num_seeds, runtime)
-    _write(folder / SWEPT, "what a sweep of penjing left; it may replace all of it\n")
+    write_text(folder / SWEPT, "what a sweep of penjing left; it may replace all of it\n")
     done, failed, first = list[Variant](), list[dict[str, Any]](), None
     for number, (way, calls) in enumerate(zip(ways, planned), 1):
         say(f"[{number} of {len(ways)}] {said(way)}", runtime.quiet)
@@ -217,7 +217,7 @@ def _run(call: _frame.Call, folder: Path, keep: bool) -> Run:
     if path.exists():
         return Run(call, key, Report.from_json(path.read_text("utf-8")))
     _, report = _frame.make(call, made, overwrite=True)
-    _write(path, report.to_json())
+    write_text(path, report.to_json())
     if not keep:
         shutil.rmtree(made)
     return Run(call, key, report)
@@ -271,16 +271,9 @@ def _finish(folder: Path, run: Run, found: dict[str, Any]) -> ModelDir:
     report.model = {**report.model, "path": str(best)}
     _frame.tell(model, report)
     above = variants.section(found)
-    _write(folder / PAGE, page.page([(BEST, report, model.meta)], folder.name, above))
-    _write(folder / FOUND, json.dumps(found, ensure_ascii=False, indent=1, default=str))
+    write_text(folder / PAGE, page.page([(BEST, report, model.meta)], folder.name, above))
+    write_text(folder / FOUND, json.dumps(found, ensure_ascii=False, indent=1, default=str))
     return model
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f"{path.name}.tmp").open("wb") as file:
-        file.write(text.encode())
-        settle(file, path)
 
 
 def _measured(report: Report) -> Measure:
