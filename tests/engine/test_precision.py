@@ -5,10 +5,9 @@ import copy
 import pytest
 import torch
 
+import penjing
 from penjing.core.errors import OptionError
-from penjing.core.runtime import Runtime
-from penjing.core.training import Training
-from penjing.engine.precision import LossScale, Weights, choose_precision
+from penjing.engine.precision import LossScale, Weights
 from penjing.engine.train import Share, gradients, train
 from tests.engine.test_train import started
 
@@ -93,6 +92,7 @@ def test_a_scale_falls_when_a_gradient_overflows_and_rises_after_many_good_steps
 
 
 @pytest.mark.parametrize("precision", ["fp16", "tf32"])
-def test_a_processor_has_no_fp16_and_no_tf32(precision):
+def test_a_processor_has_no_fp16_and_no_tf32(precision, reviews, tmp_path):
+    words = {"task": "text-classification", "out": tmp_path / "out", "precision": precision}
     with pytest.raises(OptionError, match=f"--precision cannot be {precision} on a processor(.|\n)*bf16"):
-        choose_precision(torch.nn.Linear(2, 2), Training(precision=precision), Runtime())
+        penjing.finetune("new:bert-tiny", reviews, **words)

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from penjing.core.errors import OptionError
 from penjing.core.runtime import Runtime, processor
 from penjing.core.training import Training
 
@@ -21,13 +20,7 @@ def choose_precision(model: nn.Module, options: Training, runtime: Runtime) -> s
     """ "fp32", "tf32", "bf16" or "fp16": what was asked for, else what multiplies fastest here and needs no more care.
 
     auto is bf16 where the hardware multiplies it and the model is large enough to gain; fp16 on GPUs before Ampere.
-
-    Raises OptionError for fp16 and tf32 on a processor, which has no fast products of either.
     """
-    if options.precision in ("fp16", "tf32") and runtime.device == "cpu":
-        raise OptionError(
-            f"--precision cannot be {options.precision} on a processor: it has no fast products of it", wanted="'bf16', 'fp32' or 'auto'"
-        )
     if options.precision != "auto":
         return options.precision
     if sum(p.numel() for p in model.parameters()) < BF16_MIN_PARAMETERS:

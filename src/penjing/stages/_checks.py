@@ -168,6 +168,17 @@ def _require_same_labels(base: Any, child: ModelDir) -> None:
         )
 
 
+def require_precision(options: Any, runtime: Runtime) -> None:
+    """Raise OptionError for fp16 and tf32 on a processor, which has no fast products of either."""
+    asked = vars(options)["training"].precision if "training" in vars(options) else "auto"
+    if asked in ("fp16", "tf32") and runtime.device == "cpu":
+        raise OptionError(
+            f"--precision cannot be {asked} on a processor: it has no fast products of it",
+            wanted="'bf16', 'fp32' or 'auto'",
+            fix="leave --precision out",
+        )
+
+
 def require_one_training(stage: str, options: Any) -> None:
     """Raise OptionError where several ranks shall train and the stage trains more than once: between two trainings they would part."""
     given = vars(options)

@@ -27,7 +27,15 @@ from penjing.core.roles import merge_sketches
 from penjing.core.runtime import Runtime, environment, place_of_rank, versions
 from penjing.core.unlabelled import add_unlabelled, sketches
 from penjing.stages import _cross_fit
-from penjing.stages._checks import head_of, require_augmentations, require_models, require_one_training, require_semi, task_type
+from penjing.stages._checks import (
+    head_of,
+    require_augmentations,
+    require_models,
+    require_one_training,
+    require_precision,
+    require_semi,
+    task_type,
+)
 
 MAKERS = ("finetune", "distill", "prune", "quantize", "shrink")
 READERS = ("evaluate", "compare")
@@ -131,6 +139,7 @@ def prepare(stage: str, model: str | Path | ModelDir, data: str | Path, words: d
     require_augmentations(options, kind)
     require_semi(options, kind)
     require_one_training(stage, options)
+    require_precision(options, runtime)
     require_device(runtime)
     salt = base.meta.get("roles", {}).get("salt") if isinstance(base, ModelDir) else None
     learns = stage == "finetune" and (isinstance(base, str) or base.labels is None or options.new_head)
