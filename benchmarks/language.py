@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from common import conditions, table
 from training import Clock, median_seconds
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
@@ -52,8 +53,8 @@ class Blocks:
         return Batch({"input_ids": ids, "use_cache": False}, {"ids": ids}, torch.tensor([entry[ROW] for entry in encoded]))
 
     def loss(self, outputs: Any, batch: Batch) -> Any:
-        """Of each block, over its tokens."""
-        return cross_entropy(outputs.logits[:, :-1], batch.targets["ids"][:, 1:])
+        """Of each block, over its tokens; the last predicts nothing."""
+        return cross_entropy(outputs.logits, F.pad(batch.targets["ids"][:, 1:], (0, 1), value=-100))
 
     def length(self, encoded: dict[str, Any]) -> int:
         """Tokens of a block."""

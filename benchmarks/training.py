@@ -166,7 +166,7 @@ def quality(task: Task, rows: dict[str, Examples], seeds: int) -> list[list[str]
         state = State(whole(loaded.model), Encoded(rows["train"], task, loaded.processor), options, runtime)
         for _ in train(state, task.loss):
             pass
-        state.weights.release()
+        state.release()
         right["penjing"].append(hits(task, loaded, held))
         with tempfile.TemporaryDirectory() as folder:
             trainer = usual(task, rows["train"], seed, folder, **best)

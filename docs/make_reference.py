@@ -96,7 +96,7 @@ def _table(options: list[Flag]) -> str:
 def _type(kind: Any) -> str:
     if get_origin(kind) is list:
         return f"list of {_type(get_args(kind)[0])}"
-    choices = " or ".join(f'"{choice}"' for choice in get_args(kind))
+    choices = " or ".join(_type(choice) if get_origin(choice) or isinstance(choice, type) else f'"{choice}"' for choice in get_args(kind))
     return choices or kind.__name__
 
 

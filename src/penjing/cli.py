@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from penjing.core import find
 from penjing.core.errors import OptionError, PenjingError, nearest
+from penjing.core.runtime import place_of_rank
 from penjing.core.stopping import Stopped
 
 STAGES = ("finetune", "distill", "prune", "quantize", "shrink", "evaluate", "compare")
@@ -75,7 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"penjing: {error}", file=sys.stderr)
         return 2
     except Stopped as stop:
-        print(f"penjing: stopped {stop.told}", file=sys.stderr)
+        if place_of_rank()[0] == 0:
+            print(f"penjing: stopped {stop.told}", file=sys.stderr)
         return 128 + stop.number
     except KeyboardInterrupt:
         print("penjing: stopped; the same command goes on from the last checkpoint, or begins anew where there is none", file=sys.stderr)

@@ -28,7 +28,7 @@ def families() -> list[dict[str, Any]]:
     for each in found:
         family = find.find("families", each["name"])
         each["media"] = list(family.MEDIA)
-        each["sizes"] = [{"name": create.PREFIX + size, "parameters": create.num_parameters(size)} for size in family.SIZES]
+        each["sizes"] = [{"name": create.PREFIX + size, "parameters": create.outline(size).num_parameters()} for size in family.SIZES]
     return found
 
 

@@ -25,6 +25,7 @@ class Outer:
     time: Annotated[Duration | None, "a time"] = None
     floor: Annotated[Floor, "a floor"] = Floor("1.0")
     on: Annotated[bool, "a switch"] = True
+    size: Annotated[int | Literal["auto"], "a size", Between(1, 100)] = 10
     inner: Inner = Inner(rate=0.25)
     settings: Any = None
 
@@ -36,7 +37,7 @@ class Settings:
 
 def test_flags_are_the_fields_with_the_defaults_of_the_nested_instance():
     found = {flag.name: flag.default for flag in flags(Outer)}
-    assert list(found) == ["count", "names", "where", "most", "time", "floor", "on", "rate", "kind"]
+    assert list(found) == ["count", "names", "where", "most", "time", "floor", "on", "size", "rate", "kind"]
     assert found["rate"] == 0.25 and found["kind"] == "a"
 
 
@@ -56,6 +57,7 @@ SAME = {
     "on": ("no", False),
     "rate": ("1e-1", 0.1),
     "kind": ("b", "b"),
+    "size": ("7", 7),
 }
 
 
@@ -88,6 +90,8 @@ BAD = [
     ("floor", "101%", "points such as 1.0 or a share such as 3%"),
     ("floor", "-1", "points"),
     ("on", "maybe", "yes or no"),
+    ("size", "aut", "a whole number or auto, 1 to 100"),
+    ("size", "101", "a whole number or auto, 1 to 100"),
 ]
 
 
@@ -102,6 +106,10 @@ def test_an_unknown_word_is_named_with_the_nearest():
     with pytest.raises(OptionError) as caught:
         build(Outer, {"cuont": 1})
     assert caught.value.problem == "no option --cuont" and caught.value.wanted.startswith("'--count'")
+
+
+def test_a_word_may_stand_in_the_place_of_a_number():
+    assert build(Outer, {"size": "auto"}).size == "auto"
 
 
 def test_none_is_said_in_a_word_where_it_is_the_default():

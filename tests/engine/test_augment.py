@@ -1,15 +1,19 @@
 """Augmented rows in the loop: encoded anew in every epoch, in the same batches, and the same after a stop."""
 
 import copy
+import sys
 
 import numpy
+import PIL.Image
 import pytest
 import torch
 
+from penjing.core.errors import DataError
 from penjing.core.find import find
+from penjing.core.image import Image, png
 from penjing.core.runtime import Runtime
 from penjing.core.training import Training
-from penjing.engine import create
+from penjing.engine import batches, create
 from penjing.engine.augment import augmented
 from penjing.engine.batches import Encoded, Order
 from penjing.engine.train import State, train
@@ -90,3 +94,52 @@ def test_columns_that_are_not_of_the_kind_stay():
     assert any(each["one"] != row["one"] for each in seen) and any(each["two"] != row["two"] for each in seen)
     assert all(each["number"] == 3.5 and each["label"] == "x" for each in seen)
     assert numpy.array_equal(sorted(seen[0]), sorted(row))
+
+
+def with_threads(monkeypatch):
+    """However fast a row is read, and whether they help or not."""
+    for name, value in {"SLOW_S": 0.0, "FASTER": 1e9, "cores": lambda: 3}.items():
+        monkeypatch.setattr(batches, name, value)
+
+
+@pytest.mark.parametrize("task_name", ["image-classification", "audio-classification"])
+def test_threads_for_slow_rows_change_nothing(task_name, monkeypatch):
+    monkeypatch.setattr(batches, "cores", lambda: 1)
+    plain, _ = started(task_name, CHANGES[task_name], strengths=(0.5, 1.0))
+    with_threads(monkeypatch)
+    monkeypatch.setattr(batches, "AT_ONCE", 4)
+    threaded, _ = started(task_name, CHANGES[task_name], strengths=(0.5, 1.0))
+    assert threaded.encoded._threads and not plain.encoded._threads
+    assert (threaded.encoded.lengths == plain.encoded.lengths).all()
+    for chosen, epoch in (([9, 3, 17, 2, 5, 11, 0], 0), ([9, 3], 1), ([9, 3], None)):
+        found, wanted = (state.encoded.batch(chosen, epoch) for state in (threaded, plain))
+        assert found.rows.tolist() == wanted.rows.tolist()
+        assert all(torch.equal(found.inputs[name], value) for name, value in wanted.inputs.items())
+
+
+def test_a_damaged_row_is_the_same_error_in_a_thread(monkeypatch):
+    with_threads(monkeypatch)
+    kind = find("tasks", "image-classification").TASK
+    examples = [*rows(kind, 20), {"image": Image(b"\x89PNG damaged", "photos.csv, row 22"), "label": "no"}]
+    processor = create.create("cnn-tiny", kind(LABELS), examples[:20], Runtime(quiet=True)).processor
+    with pytest.raises(DataError, match=r"photos\.csv, row 22: damaged image"):
+        Encoded(examples, kind(LABELS), processor)
+
+
+def test_rows_are_decoded_once_while_there_is_room(monkeypatch):
+    asked = []
+
+    class Counted(Image):
+        def image(self):
+            asked.append(self.place)
+            return super().image()
+
+    pictures = [Counted(png(PIL.Image.new("RGB", (10, 10))), f"image {i}") for i in range(5)]
+    examples = [{"image": picture, "label": "no"} for picture in pictures]
+    monkeypatch.setattr(batches, "CACHE_BYTES", 3 * (300 + sys.getsizeof("no")))
+    decoded = batches.Decoded(examples)
+    for _ in range(3):
+        assert [(row["image"].pixels().shape, row["image"].place) for row in map(decoded.__getitem__, range(5))] == [
+            ((10, 10, 3), f"image {i}") for i in range(5)
+        ]
+    assert [asked.count(f"image {i}") for i in range(5)] == [1, 1, 1, 3, 3]

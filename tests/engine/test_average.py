@@ -66,7 +66,7 @@ def test_what_is_measured_and_kept_is_the_average(runtime, monkeypatch, tmp_path
 
     def measures(backend, task, tuning, tune_rows):
         measured.append(loaded.model.head.weight.detach().clone())
-        return task, float(len(measured))
+        return task, float(len(measured)), []
 
     monkeypatch.setattr(fit, "train", noted)
     monkeypatch.setattr(fit, "best_way", measures)

@@ -166,7 +166,7 @@ def test_saving_takes_at_most_a_twentieth_of_the_time(tmp_path, monkeypatch):
     now = 0.0
     monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now)
     kept, spent, first = begun(tmp_path, every=None), 0.0, None
-    monkeypatch.setattr(checkpoints, "_write", lambda *_: f"step-1-{'0' * 32}.pt")
+    monkeypatch.setattr(checkpoints.Files, "write", lambda *_: f"step-1-{'0' * 32}.pt")
     forget = checkpoints.Path.iterdir
 
     def slow(folder):
@@ -281,10 +281,11 @@ def test_a_training_that_is_stopped_after_any_steps_ends_with_the_same_bits(case
 
 
 def test_what_a_training_decided_by_itself_is_kept_to_where_it_goes_on(threads, tmp_path, monkeypatch):
-    """Another machine, or a busier one, would choose other threads and another precision."""
+    """Another machine, or a busier one, would choose other threads, another precision and larger or smaller batches."""
     free = Runtime(threads=0, quiet=True)
     options = Training(epochs=2, batch_rows=8, checkpoint_every=1e-9)
-    monkeypatch.setattr(fit_module, "choose_threads", lambda state, loss: 1)
+    monkeypatch.setattr(fit_module, "thread_counts", lambda asked, ranks: [1])
+    monkeypatch.setattr(fit_module, "choose_batch", lambda state, loss: (6, 4096))
     loaded, _ = made(free)
     calls = 0
 
@@ -298,11 +299,13 @@ def test_what_a_training_decided_by_itself_is_kept_to_where_it_goes_on(threads, 
     examples = rows(type(loaded.task), 24)
     with pytest.raises(KeyboardInterrupt):
         fit(loaded, loss, examples, examples[:12], options, free, tmp_path)
-    monkeypatch.setattr(fit_module, "choose_threads", lambda state, loss: 2)
+    monkeypatch.setattr(fit_module, "thread_counts", lambda asked, ranks: [2])
+    monkeypatch.setattr(fit_module, "choose_batch", lambda state, loss: (12, 4096))
     monkeypatch.setattr("penjing.engine.train.choose_precision", lambda model, options, runtime: options.precision)
     loaded, _ = made(free)
     facts = fit(loaded, loaded.task.loss, examples, examples[:12], options, free, tmp_path)
-    assert (facts["threads"], facts["precision"]) == (1, "fp32") and torch.get_num_threads() == 1
+    assert facts["losses"][-1][0] == 8, "two epochs of 24 rows"
+    assert (facts["threads"], facts["precision"], facts["batch"]) == (1, "fp32", (6, 4096)) and torch.get_num_threads() == 1
 
 
 def test_a_loss_that_is_not_finite_leaves_the_last_checkpoint(threads, tmp_path):

@@ -4,9 +4,9 @@ import pytest
 import torch
 import transformers as hf
 
-from penjing.core.errors import ModelError
+import penjing
+from penjing.core.errors import DataError, ModelError
 from penjing.engine.dropping import dropping
-from penjing.families import resnet
 from penjing.methods.finetune import lora
 
 TINY = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
@@ -99,10 +99,18 @@ def test_the_dropout_of_loras_updates_is_its_own():
         assert shares == {0.25} and model.dropout.p == 0.5
 
 
-def test_a_model_that_drops_nothing_out_is_refused_a_share():
-    model = resnet.ResNetForImageClassification(resnet.ResNetConfig(widths=[4], depths=[1]))
-    with (
-        pytest.raises(ModelError, match="--dropout is not for a model of type penjing_resnet, which drops nothing out"),
-        dropping(model, 0),
+def test_a_model_that_drops_nothing_out_is_refused_a_share_before_rows_are_read(image_parent, tmp_path):
+    for call, words in (
+        (penjing.finetune, {"model": "new:resnet-tiny", "task": "image-classification"}),
+        (penjing.finetune, {"model": image_parent}),
+        (penjing.distill, {"model": image_parent, "student": "new:cnn-tiny"}),
+        (penjing.shrink, {"model": image_parent}),
     ):
-        pass
+        with pytest.raises(ModelError, match=r"--dropout is not for a model of type penjing_(resnet|cnn), which drops nothing out"):
+            call(data=tmp_path / "no-rows.csv", out=tmp_path / "out", dropout=0.1, **words)
+
+
+def test_a_student_that_drops_out_may_have_a_teacher_that_does_not(image_parent, tmp_path):
+    words = {"student": "new:vit-tiny", "dropout": 0.1}
+    with pytest.raises(DataError, match=r"no-rows\.csv"):
+        penjing.distill(image_parent, tmp_path / "no-rows.csv", out=tmp_path / "out", **words)

@@ -49,7 +49,7 @@ def test_modules_drop_in_training_alone():
 
 
 @pytest.mark.parametrize("how", ["causal", "bool mask", "float mask", "no mask"])
-def test_attention_is_that_of_torch_where_next_to_nothing_is_dropped(how):
+def test_attention_is_that_of_torch_where_nothing_or_next_to_nothing_is_dropped(how):
     torch.manual_seed(0)
     query, key, value = (torch.randn(2, 3, size, 8, requires_grad=True) for size in (5, 5, 5))
     allowed = torch.rand(2, 1, 5, 5) > 0.3
@@ -58,7 +58,7 @@ def test_attention_is_that_of_torch_where_next_to_nothing_is_dropped(how):
     given = {"causal": {"is_causal": True}, "bool mask": {"attn_mask": allowed}, "float mask": {"attn_mask": added}, "no mask": {}}[how]
     wanted = F.scaled_dot_product_attention(query, key, value, **given)
     with CheapMasks(KEY):
-        assert torch.equal(F.scaled_dot_product_attention(query, key, value, **given), wanted), "nothing dropped: torch's own"
+        torch.testing.assert_close(F.scaled_dot_product_attention(query, key, value, **given), wanted)
         found = F.scaled_dot_product_attention(query, key, value, dropout_p=1e-9, **given)
     torch.testing.assert_close(found, wanted)
     for mine, own in zip(torch.autograd.grad(found.square().sum(), (query, key, value)),

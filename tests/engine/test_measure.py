@@ -71,9 +71,10 @@ def test_the_way_to_decide_that_does_best_is_found_while_the_model_is_asked_once
         place = torch.tensor([["a", "b"].index(row["label"][0]) for row in examples])
         return SimpleNamespace(logits=torch.logit(torch.full((60, 2), 0.05).scatter(1, place[:, None], 0.3)))
 
-    way, found = best_way(backend, task, Sixty(), examples)
+    way, found, said = best_way(backend, task, Sixty(), examples)
     assert found == 1 and len(asked) == 1 and way.decision == {"threshold": 0.25}
-    assert best_way(lambda **inputs: SimpleNamespace(logits=torch.zeros(60, 2)), TASK(["a", "b"]), Sixty(), rows) == (ANY, 0.5)
+    assert [one.value for one in said] == [row["label"] for row in examples]
+    assert best_way(lambda **inputs: SimpleNamespace(logits=torch.zeros(60, 2)), TASK(["a", "b"]), Sixty(), rows) == (ANY, 0.5, ANY)
 
 
 def test_the_largest_groups_come_first_and_each_has_its_own_quality(rows):

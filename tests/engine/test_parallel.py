@@ -21,7 +21,9 @@ def summing(folder: str) -> None:
     group = Group("cpu")
     tensors = [torch.full((2, 3), float(group.rank + 1)), torch.arange(3.0) * (group.rank + 1), torch.ones(1)]
     group.sum(tensors)
+    assert group.agreed(stop=group.rank == 1, save=False) == (False, False), "nothing is known of the others yet"
     total = group.total(1.5, group.rank)
+    assert group.agreed(stop=False, save=False) == (True, False) and group.all(group.rank) == [0, 1]
     seen = group.from_first({"rank": group.rank, "weights": torch.full((2,), group.rank + 7.0)})
     torch.save((tensors, total, seen, place_of_rank()), Path(folder, f"{group.rank}.pt"))
     group.leave()
@@ -66,9 +68,11 @@ def test_what_a_rank_found_wrong_is_said_whole(tmp_path):
 
 def test_the_rows_of_a_batch_are_shared_out_and_none_is_idle_in_a_way_that_counts():
     group = Group("cpu")
-    assert group.share([4, 5, 6]) == ([4, 5, 6], True)
+    assert group.share([4, 5, 6]) == [([4, 5, 6], True)] and group.share([4, 5, 6], 2) == [([4, 5], True), ([6], True)]
     shares = []
     for rank in range(4):
         group.rank, group.size = rank, 4
-        shares.append(group.share([4, 5, 6]))
+        shares += group.share([4, 5, 6], parts=2)
     assert shares == [([4], True), ([5], True), ([6], True), ([4], False)]
+    group.rank, group.size = 1, 2
+    assert group.share([4, 5, 6, 7, 8], parts=3) == [([5], True), ([7], True), ([4], False)], "as many parts as rank 0 has"

@@ -51,6 +51,13 @@ def test_what_was_trained_is_told_with_its_share_its_time_and_how_it_is_stored()
     assert learnt_sentence(report) == "All 22.7 M parameters were trained, in 2 min 10 s."
 
 
+def test_the_size_of_a_batch_is_told_where_memory_decided_it():
+    learnt = {"learnt": {"parameters": 1000, "share": 1.0, "note": ""}, "seconds": 130.0, "batch": (138, 24_576)}
+    assert learnt_sentence(Report("finetune", {}, options={"batch_tokens": 4096}, facts={"training": learnt})).endswith("10 s.")
+    said = learnt_sentence(Report("finetune", {}, options={"batch_tokens": "auto"}, facts={"training": learnt}))
+    assert said.endswith("Batches had at most 138 rows and 24,576 tokens, for which memory had room.")
+
+
 def test_an_interval_says_its_unit_once_unless_its_ends_differ_in_it():
     assert interval("accuracy", Measure(0.5, "share", 0.4, 0.6)) == "40.0–60.0"
     assert interval("bytes", Measure(1000, "bytes", 900, 1100)) == "900 B–1.10 kB"

@@ -110,9 +110,17 @@ def test_no_entries_give_no_losses():
 
 
 def test_chunks_keep_one_chunk_in_fp32_not_all(monkeypatch):
-    """What autograd saves of bfloat16 logits is the logits themselves, not their fp32 softmax."""
+    """What autograd saves of bfloat16 logits is their gradient, not their fp32 softmax."""
     monkeypatch.setattr(losses, "CHUNK", 20)
     saved = []
     with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.append(x.dtype) or x, lambda x: x):
         cross_entropy(_logits(9, 7, dtype=torch.bfloat16), torch.zeros(9, dtype=torch.int64))
-    assert torch.float32 not in saved
+    assert torch.float32 not in saved[-1:] and len(saved) > 4, "the last is saved of all, those before it of a chunk each"
+
+
+def test_a_small_gradient_of_fp16_logits_is_not_lost_before_it_is_scaled(monkeypatch):
+    """A share of 1e-8 is nothing in fp16, whose smallest number is 6e-8; times a loss scale of 65,536 it is 6.6e-4."""
+    monkeypatch.setattr(losses, "CHUNK", 4)
+    logits = torch.tensor([[0.0, 18.4], [0.0, 18.4], [0.0, 18.4]], dtype=torch.float16, requires_grad=True)
+    (cross_entropy(logits, torch.ones(3, dtype=torch.int64)).total.sum() * 65536).backward()
+    assert logits.grad[:, 0].tolist() == pytest.approx([65536 / (1 + np.exp(18.4))] * 3, rel=0.05)

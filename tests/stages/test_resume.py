@@ -1,5 +1,6 @@
 """A command that was killed and is given again, in processes that are killed for good: the same bits as one that nothing stopped."""
 
+import json
 import random
 import shutil
 import signal
@@ -47,7 +48,7 @@ def killed(cache, tmp_path_factory):
 
 def newest(folder, name):
     """The last step of which there is a checkpoint; 0 where there is none."""
-    return max((int(path.name.split("-")[1]) for path in folder.glob(f".{name}.partial/.checkpoints/step-*.pt")), default=0)
+    return max((int(path.name.split("-")[1]) for path in folder.glob(f".{name}.partial/.checkpoints/step-*-*[!p]")), default=0)
 
 
 def wait_until(holds):
@@ -84,6 +85,52 @@ def test_an_unfinished_output_is_not_gone_on_with_by_another_command(killed):
     wait_until(lambda: (folder / "anew").exists() and "1 threads" in (folder / "anew").read_text())
     warm.send(signal.SIGKILL)
     assert warm.ended() == -signal.SIGKILL and "going on" not in (folder / "anew").read_text()
+
+
+@pytest.fixture(scope="module")
+def alone(killed):
+    """The words of a command that has a batch of one row, and the losses of one process that ran it."""
+    folder, *_, warm = killed
+    rows = write_reviews(folder / "odd.csv", 206)  # 144 of them train
+    words = ["finetune", "new:bert-tiny", rows, "--task=text-classification", "--epochs=1", "--batch-rows=13", "--learning-rate=1e-3",
+             "--average=0.5", "--dropout=0", "--precision=fp32", "--threads=1"]  # fmt: skip
+    warm.begin(*words, f"--out={folder / 'alone'}", told=folder / "said")
+    assert warm.ended() == 0, (folder / "said").read_text()
+    return words, losses(folder / "alone")
+
+
+def losses(out):
+    """Of each step; and that one had a single row."""
+    steps = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert min(step["rows"] for step in steps) == 1
+    return [step["loss"] for step in steps]
+
+
+@pytest.mark.parametrize("how", [[], ["--sharded"]], ids=["whole on each", "shared out"])
+def test_two_ranks_learn_what_one_does_and_once_killed_end_with_the_same_bits(killed, alone, how):
+    """Killed both at once, then one, which the other must notice; then the newest checkpoint is damaged."""
+    folder, *_, warm = killed
+    words, by_one = [*alone[0], *how], alone[1]
+    whole, out = folder / f"two-whole{len(how)}", folder / f"two{len(how)}"
+    warm.begin(*words, f"--out={whole}", "--checkpoint-every=0", told=folder / "said", ranks=2)
+    assert warm.ended() == 0 and losses(whole) == pytest.approx(by_one, rel=1e-4), (folder / "said").read_text()
+    often = [*words, f"--out={out}", "--checkpoint-every=0.01s"]
+    for dying in ((0, 1), (1,)):
+        before, began = newest(folder, out.name), time.monotonic()
+        warm.begin(*often, told=folder / "said", ranks=2)
+        wait_until(lambda before=before: newest(folder, out.name) > before + 1)
+        warm.send(signal.SIGKILL, *dying)
+        assert warm.ended() != 0 and time.monotonic() - began < 60
+    step = newest(folder, out.name)
+    (checkpoint,) = folder.glob(f".{out.name}.partial/.checkpoints/step-{step}-*")
+    damaged = next(checkpoint.glob("__1_*")) if how else checkpoint
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
+    warm.begin(*often, told=folder / "said", ranks=2)
+    assert warm.ended() == 0
+    said = (folder / "said").read_text()
+    assert f"penjing: {checkpoint} is damaged: it is not used" in said and "going on after step" in said
+    assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert {path.name for path in out.iterdir()} == {path.name for path in (folder / "alone").iterdir()}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

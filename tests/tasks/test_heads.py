@@ -10,7 +10,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, r2_score
 from sklearn.preprocessing import MultiLabelBinarizer
 
-from penjing.tasks._heads import ManyLabels, Number, OneLabel, OneVsRest, _best_threshold
+from penjing.tasks._heads import ManyLabels, Number, OneLabel
+from penjing.tasks._one_vs_rest import OneVsRest, _best_threshold
 
 LABELS = ["a", "b", "c", "d"]
 

@@ -10,11 +10,14 @@ def settle(file: BinaryIO, path: Path) -> None:
     file.flush()
     os.fsync(file.fileno())
     Path(file.name).replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # a name lasts when its folder is on the disk
-    finally:
-        os.close(folder)
+    _sync(path.parent)  # a name lasts when its folder is on the disk
+
+
+def settle_folder(aside: Path, path: Path) -> None:
+    """Give a folder, whose files are on the disk, this name beside it, once their names are on the disk too."""
+    _sync(aside)
+    aside.replace(path)
+    _sync(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -23,3 +26,11 @@ def write_text(path: Path, text: str) -> None:
     with path.with_name(f"{path.name}.tmp").open("wb") as file:
         file.write(text.encode())
         settle(file, path)
+
+
+def _sync(folder: Path) -> None:
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(held)
+    finally:
+        os.close(held)

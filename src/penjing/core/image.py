@@ -43,6 +43,13 @@ class Image(Media):
             wanted = "a complete PNG, JPEG or other image that Pillow reads"
             raise self.damaged(content, problem, wanted) from None
 
+    def pixels(self) -> numpy.ndarray:
+        """uint8 (H, W) of a grey image, (H, W, 3) of any other, for reading only; raises DataError as `image` does."""
+        return self.source if isinstance(self.source, numpy.ndarray) else numpy.asarray(self.image())
+
+    def held(self) -> "Image":
+        return Image(self.pixels(), self.place)
+
     def encode(self, values: numpy.ndarray) -> builtins.bytes:
         return png(PIL.Image.fromarray(values))
 

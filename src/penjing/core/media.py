@@ -8,7 +8,7 @@ import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy
 
@@ -41,6 +41,10 @@ class Media(ABC):
     @abstractmethod
     def key(self) -> builtins.bytes:
         """What it shows or sounds like, as bytes: equal for the same values whatever their file format."""
+
+    @abstractmethod
+    def held(self) -> Self:
+        """The same with decoded values as its source, so that it is not decoded again."""
 
     @abstractmethod
     def encode(self, values: numpy.ndarray) -> builtins.bytes:

@@ -362,7 +362,7 @@ def _clear(folder: Path) -> bool:
         if not child.is_dir() or child.is_symlink():
             if child.name != BEGUN:
                 child.unlink()
-        elif any(child.glob("*.pt")) if child.name == CHECKPOINTS else _clear(child):
+        elif any(path.suffix != ".tmp" for path in child.glob("step-*")) if child.name == CHECKPOINTS else _clear(child):
             found = True
         else:
             shutil.rmtree(child)

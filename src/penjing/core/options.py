@@ -1,12 +1,14 @@
 """Options as frozen dataclasses: one description from which flags, Python keywords and recipe entries follow.
 
 A field is `name: Annotated[type, "what it is, with unit", Between(low, high)] = default`. Its type is one of int, float, bool, str, Path,
-Literal[...], list of those, Duration, Bytes, Floor, or any of them `| None`. A field whose default is itself a frozen dataclass is
-flattened, with the values of that default: all flags of a command live in one namespace.
+Literal[...], list of those, Duration, Bytes, Floor, `int | Literal[...]`, or any of them `| None`. A field whose default is itself a frozen
+dataclass is flattened, with the values of that default: all flags of a command live in one namespace.
 """
 
 import dataclasses
+import functools
 import math
+import operator
 import re
 import types
 from collections.abc import Callable, Iterator
@@ -23,6 +25,7 @@ Floor = NewType("Floor", str)
 """How much quality may be lost: points of the primary metric (1.0) or a share of the parent's (3%)."""
 
 T = TypeVar("T")
+_UNIONS = (Union, types.UnionType)
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
@@ -106,7 +109,7 @@ def parse(flag: Flag, value: Any) -> Any:
     try:
         parsed = _convert(flag.kind, value)
         within = not flag.bounds or all(
-            flag.bounds.low <= v <= flag.bounds.high for v in (parsed if isinstance(parsed, list) else [parsed])
+            isinstance(v, str) or flag.bounds.low <= v <= flag.bounds.high for v in (parsed if isinstance(parsed, list) else [parsed])
         )
     except (ValueError, TypeError, KeyError, OverflowError):
         within = False
@@ -122,6 +125,9 @@ def _convert(kind: Any, value: Any) -> Any:
         return [_convert(get_args(kind)[0], item.strip() if isinstance(item, str) else item) for item in items]
     if get_origin(kind) is Literal:
         return {str(choice): choice for choice in get_args(kind)}[str(value)]
+    if get_origin(kind) in _UNIONS:
+        number, word = get_args(kind)
+        return _convert(word if value in get_args(word) else number, value)
     return _CONVERT[kind](value)
 
 
@@ -177,6 +183,9 @@ _CONVERT: dict[Any, Callable[[Any], Any]] = {
 def _words(kind: Any) -> str:
     if get_origin(kind) is list:
         return f"a list of {_words(get_args(kind)[0])}, parted by commas"
+    if get_origin(kind) in _UNIONS:
+        number, word = get_args(kind)
+        return f"{_words(number)} or {' or '.join(get_args(word))}"
     named = {int: "a whole number", float: "a number", bool: "yes or no", Duration: "a time such as 90s, 30m or 2h",
              Bytes: "a size such as 500kB or 10MB", Floor: "points such as 1.0 or a share such as 3%"}  # fmt: skip
     return named.get(kind, "text")
@@ -184,8 +193,8 @@ def _words(kind: Any) -> str:
 
 def _plain(kind: Any) -> Any:
     """The type without `| None`."""
-    if get_origin(kind) in (Union, types.UnionType):
-        return next(part for part in get_args(kind) if part is not type(None))
+    if get_origin(kind) in _UNIONS:
+        return functools.reduce(operator.or_, (part for part in get_args(kind) if part is not type(None)))
     return kind
 
 

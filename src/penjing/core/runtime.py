@@ -10,6 +10,13 @@ from typing import Annotated, Any, Literal
 
 from penjing.core.options import Between, flags, parse
 
+_LIMITS = [  # of the memory of a container, by version 2 of control groups and by version 1: most, used, of what
+    tuple(Path("/sys/fs/cgroup") / name for name in names)
+    for names in (
+        ("memory.max", "memory.current", "memory.stat"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
+    )
+]
 _INT8 = {"amx_int8": "AMX", "avx512_vnni": "AVX512-VNNI", "avx_vnni": "AVX-VNNI", "i8mm": "I8MM", "asimddp": "ASIMD dot product"}
 PACKAGES = ("torch", "transformers", "numpy", "scikit-learn", "pyarrow", "soundfile", "soxr", "onnxruntime", "openvino")
 
@@ -19,7 +26,9 @@ class Runtime:
     """What a stage may use and how much it may say; every command has these as flags."""
 
     device: Annotated[Literal["cpu", "cuda"], "what the model runs on"] = "cpu"
-    threads: Annotated[int, "threads of torch; 0 lets a short probe choose", Between(0, 4096)] = 0
+    threads: Annotated[
+        int, "threads of torch; 0: a training tries some in its first steps, and stays with the fastest", Between(0, 4096)
+    ] = 0
     seed: Annotated[int, "every random draw of a run follows from it", Between(0, 2**32 - 1)] = 0
     quiet: Annotated[bool, "no progress"] = False
     trust_code: Annotated[bool, "run code that a model directory carries and that is not penjing's own"] = False
@@ -32,6 +41,20 @@ class Runtime:
 def cores() -> int:
     """The processors that this process may use, which on a shared machine are fewer than it has."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def free_bytes() -> int:
+    """Memory that this process may still take: what the system has, or less where a container holds it to less."""
+    meminfo = Path("/proc/meminfo")
+    if not meminfo.exists():
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2  # this system does not tell; others need some too
+    told = dict(line.split(":") for line in meminfo.read_text().splitlines())
+    free = int(told["MemAvailable"].split()[0]) * 1024
+    for limit, used, parts in _LIMITS:
+        if limit.exists() and (most := limit.read_text().strip()) != "max":
+            read = dict(line.split() for line in parts.read_text().splitlines())["inactive_file"]  # files in memory, which it gives back
+            free = min(free, int(most) - int(used.read_text()) + int(read))
+    return max(0, free)
 
 
 def cache_folder() -> Path:
@@ -49,6 +72,11 @@ def colour() -> bool:
 def place_of_rank() -> tuple[int, int]:
     """Number of this process among those that train together, and how many they are; (0, 1) where it is alone."""
     return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
+
+def place_on_machine() -> int:
+    """Number of this process among those that train together on this machine."""
+    return int(os.environ.get("LOCAL_RANK", 0))
 
 
 def take_place(rank: int, size: int, port: int) -> None:

@@ -75,6 +75,10 @@ class Sound(Media):
         rate, frames = self._heading()
         return frames / rate
 
+    def held(self) -> "Sound":
+        samples, rate = self.decoded()
+        return Sound(samples, self.place, rate)
+
     def encode(self, values: numpy.ndarray) -> builtins.bytes:
         file = io.BytesIO()
         soundfile.write(file, values, self.values_rate, format="WAV", subtype="FLOAT")

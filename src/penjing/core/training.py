@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from penjing.core.errors import need
 from penjing.core.options import Between, Duration
+
+BATCH_ROWS, BATCH_TOKENS = 32, 4096
 
 
 @dataclass(frozen=True)
@@ -12,10 +15,26 @@ class Training:
 
     epochs: Annotated[float, "passes over the training rows", Between(0, 10_000)] = 3.0
     learning_rate: Annotated[float, "highest learning rate", Between(0, 10)] = 5e-5
-    batch_rows: Annotated[int, "most rows in a batch", Between(1, 1_000_000)] = 32
-    batch_tokens: Annotated[int, "most tokens in a batch of texts, padding included", Between(1, 100_000_000)] = 4096
+    batch_rows: Annotated[
+        int | None,
+        "most rows in a batch; usually 32, and with --batch-tokens auto a fiftieth of the rows where that is more",
+        Between(1, 1_000_000),
+    ] = None
+    batch_tokens: Annotated[
+        int | Literal["auto"],
+        "most tokens in a batch of texts, padding included; auto: as many as memory has room for, measured before the training begins, "
+        "as long as --batch-rows allows them",
+        Between(1, 100_000_000),
+    ] = BATCH_TOKENS
     ranks: Annotated[int, "processes of this machine that train together; torchrun starts them on many", Between(1, 10_000)] = 1
+    sharded: Annotated[bool, "leave each rank a part of every weight, for models too large for one: less memory, more talk"] = False
     parts: Annotated[int, "in how many parts a batch is computed: less memory, the same result", Between(1, 1_000_000)] = 1
+    gradient_checkpointing: Annotated[
+        bool, "compute each block again in the backward pass rather than keep what it gave: less memory, the same result, 30 to 50 % slower"
+    ] = False
+    compile: Annotated[
+        Literal["auto", "on", "off"], "let torch compile the blocks; auto does where there is a GPU and the training is long enough to gain"
+    ] = "auto"
     optimizer: Annotated[
         Literal["adamw", "sgd", "muon"], "what moves the weights; muon is for the matrices of the blocks, adamw for the rest"
     ] = "adamw"
@@ -40,5 +59,19 @@ class Training:
         Duration | None,
         "time between checkpoints, from which the same command goes on; 0 for none; usually 30s, or more where saving takes long",
     ] = None
+    tensorboard: Annotated[
+        Literal["scalars", "histograms"] | None,
+        "also keep what TensorBoard draws, in the folder tensorboard of the output (tensorboard --logdir DIRECTORY shows it): "
+        "curves and some answers; or also histograms of weights and gradients",
+    ] = None
     augment: Annotated[list[str] | None, "changes of the training rows, drawn anew in every epoch: crop,flip (penjing methods)"] = None
     augment_strength: Annotated[float, "how strong they are; 0 changes nothing", Between(0, 1)] = 0.5
+
+    def __post_init__(self) -> None:
+        if self.tensorboard:
+            need("tensorboard", "tensorboard")  # said before rows are read
+
+    @property
+    def usual_batch(self) -> tuple[int, int]:
+        """Most rows and tokens of a batch where nothing has been measured."""
+        return self.batch_rows or BATCH_ROWS, BATCH_TOKENS if self.batch_tokens == "auto" else self.batch_tokens

@@ -5,7 +5,7 @@ Running statistics of norms are averaged in the same way, since no batch has pas
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -64,3 +64,8 @@ def holding(model: nn.Module, values: Mapping[str, Tensor]) -> Iterator[None]:
     finally:
         for name, value in own.items():
             places[name].data = value
+
+
+def untouched(module: nn.Module) -> AbstractContextManager[None]:
+    """The buffers of `module`, where norms keep statistics, are copies while the body runs."""
+    return holding(module, {name: buffer.clone() for name, buffer in module.named_buffers()})

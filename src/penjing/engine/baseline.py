@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy
-from sklearn.dummy import DummyClassifier
 
 from penjing.core.contracts import Example, Prediction, Task
 from penjing.core.examples import Examples, spread
@@ -44,6 +43,8 @@ def fit_baseline(task: Task, rows: Examples, quiet: bool = True) -> Baseline | N
         return None
     answers = [task.truth(example) for example in examples]
     if isinstance(answers[0], str) and len(set(answers)) == 1:
+        from sklearn.dummy import DummyClassifier  # 0.6 s
+
         pipeline = DummyClassifier()
     name = type(pipeline[-1] if len(getattr(pipeline, "steps", [])) else pipeline).__name__
     say(f"fitting the baseline, {name}, on {len(examples):,} rows", quiet)

@@ -1,6 +1,7 @@
 """Checkpoints of a training: where it was stopped or killed, the same command goes on to the bit.
 
-    step-120-<hash>.pt    all that the next step depends on, what `fit` has noted of the run, and the name of the best weights
+    step-120-<hash>.pt    all that the next step depends on, what `fit` has noted of the run, and the name of the best weights; where the
+                          model is shared out among ranks a folder that all write to (`sharding.ShardFiles`)
     best-80-<hash>.pt     the weights that did best on the tune rows so far, from step 80
 
 A file is written aside, brought to the disk and renamed, so it is whole or not there; the hash in its name, the first half of sha256,
@@ -23,7 +24,7 @@ from torch import Tensor
 from penjing.core.durable import settle
 from penjing.core.errors import OptionError
 from penjing.core.progress import say
-from penjing.core.runtime import Runtime
+from penjing.core.runtime import Runtime, place_of_rank
 from penjing.core.training import Training
 from penjing.engine.batches import Encoded
 from penjing.methods.finetune import Learner
@@ -35,8 +36,50 @@ DISK_RATE = 200e6  # bytes/s of a slow disk, taken until the first has been writ
 COPIES = 4  # of the weights in a checkpoint: themselves, two moments of AdamW, the best
 
 
-class _Unusable(Exception):
+class Unusable(Exception):
     """A file that is not what was written, or not for this training."""
+
+
+class Files:
+    """A checkpoint is one file."""
+
+    suffix = ".pt"
+
+    def write(self, folder: Path, stem: str, held: Any) -> str:
+        """Name of the file, which is on the disk when this returns; nothing is left where it fails."""
+        aside = folder / f"{stem}.tmp"
+        try:
+            with _Hashing(aside) as file:
+                torch.save(held, file)
+                name = f"{stem}-{half(file.sha256)}{Files.suffix}"
+                settle(file, folder / name)
+        except RuntimeError as error:  # torch's own, raised over the reason because it cannot end what it began
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
+        finally:
+            aside.unlink(missing_ok=True)
+        return name
+
+    def opened(self, path: Path) -> Any:
+        """What a file holds, on the processor.
+
+        Raises Unusable where its hash is not that in its name.
+        """
+        try:
+            if sha256(path) != path.stem.rsplit("-", 1)[1]:
+                raise Unusable(f"{path} is damaged")
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except OSError as error:
+            raise Unusable(f"{path} cannot be read ({error.strerror})") from error
+
+    def filled(self, saved: dict[str, Any]) -> Any:
+        """The state that an opened checkpoint holds."""
+        return saved["state"]
+
+    def forget(self, path: Path) -> None:
+        """Take a file away."""
+        path.unlink()
 
 
 class Checkpoints:
@@ -44,10 +87,11 @@ class Checkpoints:
 
     key        hash of what the training begins with and follows: one with another key is not used
     every      seconds between two; None: so many that saving takes at most MOST_SHARE of the time; 0: none is written
+    files      how a state is written, `Files` where not given; the best weights are always one file
     """
 
-    def __init__(self, folder: Path, key: str, every: float | None, weights_bytes: int):
-        self._folder, self._key, self._every = folder, key, every
+    def __init__(self, folder: Path, key: str, every: float | None, weights_bytes: int, files: Any = None):
+        self._folder, self._key, self._every, self._files = folder, key, every, files or Files()
         self._cost_s, self._last = COPIES * weights_bytes / DISK_RATE, time.monotonic()
         self._whole: list[tuple[str, str | None]] = []  # on the disk, oldest first: a checkpoint, the best weights that it names
         self._best: tuple[int, str] | None = None  # step and name of the best weights that are on the disk
@@ -57,15 +101,15 @@ class Checkpoints:
 
         One that is damaged or of another training is named on standard error, quiet or not, and passed over.
         """
-        there = sorted(self._folder.glob("step-*.pt"), key=_step, reverse=True)
+        there = sorted(self._folder.glob(f"step-*{self._files.suffix}"), key=_step, reverse=True)
         for path in there:
             try:
-                held = _opened(path)
+                held = self._files.opened(path)
                 if held["key"] != self._key:
-                    raise _Unusable(f"{path} is of another training")
+                    raise Unusable(f"{path} is of another training")
                 name = held["best"]
-                found = {**held, "step": _step(path), "best": _opened(self._folder / name) if name else None}
-            except _Unusable as error:
+                found = {**held, "step": _step(path), "best": Files().opened(self._folder / name) if name else None}
+            except Unusable as error:
                 say(f"penjing: {error}: it is not used")
                 continue
             self._whole, self._best = [(path.name, name)], (_step(Path(name)), name) if name else None
@@ -94,10 +138,10 @@ class Checkpoints:
         try:
             best_step, weights = best
             if weights and (self._best is None or self._best[0] != best_step):
-                self._best = best_step, _write(self._folder, f"best-{best_step}", weights)
+                self._best = best_step, Files().write(self._folder, f"best-{best_step}", weights)
             name = self._best[1] if self._best else None
             held = {"key": self._key, "state": state, "run": run, "best": name}
-            self._whole = [*self._whole, (_write(self._folder, f"step-{step}", held), name)][-KEPT:]
+            self._whole = [*self._whole, (self._files.write(self._folder, f"step-{step}", held), name)][-KEPT:]
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -105,7 +149,7 @@ class Checkpoints:
         wanted = {name for pair in self._whole for name in pair}
         for path in self._folder.iterdir():
             if path.name.startswith(("step-", "best-")) and path.name not in wanted:
-                path.unlink()
+                self._files.forget(path)
         self._last = time.monotonic()
         self._cost_s = self._last - started
 
@@ -124,7 +168,10 @@ class Checkpoints:
 
 def training_key(learner: Learner, encoded: Encoded, options: Training, runtime: Runtime, repeats: int) -> str:
     """Hash of what a training begins with and follows: its weights, the lengths of its rows, its options."""
-    follows = dataclasses.replace(options, checkpoint_every=None), runtime.seed, repeats, sorted(learner.rates.items())
+    plain = dataclasses.replace(
+        options, checkpoint_every=None, tensorboard=None, ranks=place_of_rank()[1]
+    )  # torchrun may have started them
+    follows = plain, runtime.seed, repeats, sorted(learner.rates.items())
     whole = hashlib.sha256(repr(follows).encode() + encoded.lengths.tobytes())
     for name, value in learner.model.state_dict().items():
         whole.update(name.encode() + str(value.dtype).encode())
@@ -151,39 +198,14 @@ class _Hashing(io.BufferedWriter):
         return super().write(data)
 
 
-def _write(folder: Path, stem: str, held: Any) -> str:
-    """Name of the file, which is on the disk when this returns; nothing is left where it fails."""
-    aside = folder / f"{stem}.tmp"
-    try:
-        with _Hashing(aside) as file:
-            torch.save(held, file)
-            name = f"{stem}-{_half(file.sha256)}.pt"
-            settle(file, folder / name)
-    except RuntimeError as error:  # torch's own, raised over the reason because it cannot end what it began
-        if isinstance(error.__context__, OSError):
-            raise error.__context__ from None
-        raise
-    finally:
-        aside.unlink(missing_ok=True)
-    return name
+def sha256(path: Path) -> str:
+    """The hash of a file, as names have it."""
+    with path.open("rb") as file:
+        return half(hashlib.file_digest(file, "sha256"))
 
 
-def _opened(path: Path) -> Any:
-    """What a file holds, on the processor.
-
-    Raises _Unusable where its hash is not that in its name.
-    """
-    try:
-        with path.open("rb") as file:
-            if _half(hashlib.file_digest(file, "sha256")) != path.stem.rsplit("-", 1)[1]:
-                raise _Unusable(f"{path} is damaged")
-            file.seek(0)
-            return torch.load(file, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise _Unusable(f"{path} cannot be read ({error.strerror})") from error
-
-
-def _half(digest: Any) -> str:
+def half(digest: Any) -> str:
+    """Of a hash, enough for a name."""
     return digest.hexdigest()[:32]
 
 

@@ -15,18 +15,20 @@ from penjing.methods.finetune.lora import UPDATES
 _NAMED = re.compile(r"dropout|pdrop|attn_drop")  # as modeling files of transformers 5.23 call it; not layerdrop, not drop_path
 
 
+def require_dropout(model: PreTrainedModel) -> None:
+    """Raise ModelError for a model that drops nothing out."""
+    if not _places(model):
+        kind = model.config.model_type
+        raise ModelError(f"--dropout is not for a model of type {kind}, which drops nothing out", wanted="none", fix="leave --dropout out")
+
+
 @contextmanager
 def dropping(model: PreTrainedModel, share: float | None) -> Iterator[None]:
     """Every dropout of `model` drops `share` while the body runs, its own again afterwards; None changes nothing.
 
     That of LoRA's updates has an option of its own and stays.
-
-    Raises ModelError where the model drops nothing out.
     """
     places = [] if share is None else _places(model)
-    if share is not None and not places:
-        kind = model.config.model_type
-        raise ModelError(f"--dropout is not for a model of type {kind}, which drops nothing out", wanted="none", fix="leave --dropout out")
     own = [(held, name, held[name]) for held, name in places]
     try:
         for held, name in places:

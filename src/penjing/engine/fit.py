@@ -1,9 +1,9 @@
 """Train, measure on the tune rows as it goes, keep the best: what finetune, distill and the recovery after prune share."""
 
-import copy
 import math
+import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,37 +19,45 @@ from penjing.core.training import Training
 from penjing.engine.augment import augmented
 from penjing.engine.backends.torch import TorchBackend
 from penjing.engine.batches import Encoded
-from penjing.engine.checkpoints import Checkpoints, num_bytes, training_key
+from penjing.engine.board import Board
+from penjing.engine.checkpoints import Checkpoints, Files, num_bytes, training_key
 from penjing.engine.curve import Curve
 from penjing.engine.dropping import dropping
 from penjing.engine.heap import give_back
 from penjing.engine.load import Loaded
 from penjing.engine.measure import best_way
 from penjing.engine.parallel import Group
-from penjing.engine.threads import choose_threads
+from penjing.engine.room import choose_batch
+from penjing.engine.sharding import ShardFiles
+from penjing.engine.threads import fastest, next_threads, thread_counts, torch_threads, untried
 from penjing.engine.train import Loss, State, Step, train
 from penjing.engine.watch import Watch
 from penjing.methods.finetune import Learner, whole
 
 MOST_MEASUREMENTS = 20
+Weights = dict[str, torch.Tensor] | None
 
 
 @dataclass
 class Run:
     """What has been decided and noted of a training; with the state of the loop, what its checkpoints hold.
 
-    precision, threads     chosen where the training began, kept wherever it goes on
+    precision              chosen where the training began, kept wherever it goes on
+    batch                  as this: most rows and tokens of a batch
+    counts, tried          thread counts to choose from; those of its first steps, and what these took for each unit of length
     losses                 of all steps so far
     curve                  a point for each time the tune rows were measured
     sum_loss, num_steps    of the steps since then
     waited                 times since they were measured best
     quality, decision      of that time: their primary metric, and how outputs became answers
-    best_step, weights     after which step that was, and what the weights were
+    best_step, weights     after which step that was, and on rank 0 what the weights were
     seconds                that it has taken until it was saved
     """
 
     precision: str
-    threads: int
+    batch: tuple[int, int]
+    counts: list[int]
+    tried: list[tuple[int, float]] = field(default_factory=list)
     losses: Curve = field(default_factory=Curve)
     curve: list[dict[str, float]] = field(default_factory=list)
     sum_loss: float = 0.0
@@ -58,7 +66,7 @@ class Run:
     quality: float = -math.inf
     decision: dict[str, float] = field(default_factory=dict)
     best_step: int = 0
-    weights: dict[str, torch.Tensor] | None = None
+    weights: Weights = None
     seconds: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
@@ -66,7 +74,7 @@ class Run:
         return {**vars(self), "losses": vars(self.losses), "weights": None}
 
     @classmethod
-    def from_dict(cls, saved: dict[str, Any], weights: dict[str, torch.Tensor] | None) -> "Run":
+    def from_dict(cls, saved: dict[str, Any], weights: Weights) -> "Run":
         """What `to_dict` gave, with the best weights."""
         losses = Curve()
         vars(losses).update(saved["losses"])
@@ -80,14 +88,16 @@ class Run:
         """One more step."""
         self.losses.note(step.number, step.seconds, step.loss)
         self.sum_loss, self.num_steps = self.sum_loss + step.loss, self.num_steps + 1
+        if threads := untried(self.counts, self.tried):
+            self.tried.append((threads, (step.seconds - step.waited) / step.length))
 
-    def measured(self, step: Step, quality: float, decision: dict[str, float], model: torch.nn.Module) -> None:
+    def measured(self, step: Step, quality: float, decision: dict[str, float], whole: Callable[[], Weights]) -> None:
         """The tune rows were measured after this step; what does best is kept, of equals the last."""
         self.curve.append({"epoch": round(step.epoch, 3), "loss": self.sum_loss / self.num_steps, "tune": quality})
         self.sum_loss, self.num_steps, self.waited = 0.0, 0, self.waited + 1
         if quality >= self.quality:
             self.quality, self.decision, self.waited = quality, decision, 0
-            self.best_step, self.weights = step.number, copy.deepcopy(model.state_dict())
+            self.best_step, self.weights = step.number, whole()
 
 
 def fit(
@@ -112,38 +122,43 @@ def fit(
     state, run, kept = _begin(learner, loss, encoded, options, runtime, out, repeats)
     learnt = num_learning(state)
     after = f", going on after step {state.number:,}" if state.number else ""
-    say(
-        f"training {learnt:,} parameters on {len(encoded):,} rows, {state.steps:,} steps, {run.precision}, {run.threads} threads{after}",
-        runtime.quiet,
-    )
-    watch = Watch(state, out / CHECKPOINTS, runtime.quiet)
+    how = f"{run.precision}, {' or '.join(map(str, run.counts))} threads{after}"
+    say(f"training {learnt:,} parameters on {len(encoded):,} rows, {state.steps:,} steps, {how}", runtime.quiet)
+    first = state.group.rank == 0
+    board = Board(out / CHECKPOINTS, state, task, tune_rows, runtime.quiet) if options.tensorboard and first else None
+    with torch_threads(max(run.counts)):  # what the processor can do is what all its cores can
+        watch = Watch(state, out / CHECKPOINTS, runtime.quiet, board)
     started, every = time.perf_counter() - run.seconds, max(1, round(options.epochs / MOST_MEASUREMENTS))
-    with dropping(learner.model, options.dropout), progress("training", state.steps, runtime.quiet) as shown, stopping() as asked:
+    with dropping(state.model, options.dropout), progress("training", state.steps, runtime.quiet) as shown, stopping() as asked:
         shown.step(state.number)
         for step in () if run.over(options) else train(state, loss):
             run.note(step)
+            torch.set_num_threads(next_threads(run.counts, run.tried))
             shown.step(**watch.note(step))
             if step.number == state.steps or (step.epoch_ends and round(step.epoch) % every == 0):
-                if state.group.rank == 0:
-                    give_back()
-                    with state.settled():
-                        way, quality = best_way(TorchBackend(state.model), task, tuning, tune_rows)
-                        run.measured(step, float(quality), way.decision, state.model)
-                        watch.measured(float(quality))
-                run.waited = state.group.from_first(run.waited)
-            stop = state.group.from_first(asked.number)
-            if state.group.rank == 0 and kept.due(stop is not None):
+                give_back()
+                with state.settled():
+                    found = best_way(TorchBackend(state.model), task, tuning, tune_rows) if state.joins else (task, 0.0, ())
+                    quality, decision = state.group.from_first((float(found[1]), found[0].decision))
+                    run.measured(step, quality, decision, state.whole)
+                watch.measured(quality, found[2])
+            stop, save = state.group.agreed(asked.number is not None, first and kept.due())
+            if state.joins and (save or (stop and kept.due(asked=True))):
+                watch.settle()
                 run.seconds = time.perf_counter() - started
                 kept.save(step.number, state.to_dict(), run.to_dict(), (run.best_step, run.weights))
-            if stop is not None:
-                raise Stopped(stop, f"after step {step.number:,} of {state.steps:,}; the same command {kept.outlook()}")
+            if stop:
+                raise Stopped(
+                    asked.number or signal.SIGTERM, f"after step {step.number:,} of {state.steps:,}; the same command {kept.outlook()}"
+                )
             if run.over(options):
                 break
+    torch.set_num_threads(fastest(run.counts, run.tried))
     state.group.leave()
-    watch.path.replace(out / watch.path.name)
-    state.weights.release()
+    watch.hand_over(out)
+    state.release()
     if run.weights:
-        state.model.load_state_dict(run.weights)
+        learner.model.load_state_dict(run.weights)
         loaded.task = task.of(run.decision)
     loaded.model = learner.plain().eval()
     loaded.model.config.update(loaded.task.decision)
@@ -154,7 +169,8 @@ def fit(
         "best_epoch": max(run.curve, key=lambda point: (point["tune"], point["epoch"]))["epoch"] if run.curve else 0,
         "learnt": {"parameters": learnt, "share": learnt / loaded.parameters, "note": learner.note},
         "precision": run.precision,
-        "threads": run.threads,
+        "threads": fastest(run.counts, run.tried),
+        "batch": run.batch,
         "hints": watch.hints,
         "rows_at_limit": encoded.at_limit,
         "rows_at_limit_estimated": not encoded.known,
@@ -167,16 +183,22 @@ def _begin(
 ) -> tuple[State, Run, Checkpoints]:  # fmt: skip
     """Where the training stands: at its beginning, or at the last checkpoint that can be used, with what was decided then."""
     key = training_key(learner, encoded, options, runtime, repeats)
-    kept = Checkpoints(out / CHECKPOINTS, key, options.checkpoint_every, num_bytes(learner.model.state_dict()))
-    if saved := Group(runtime.device).from_first(kept.latest()):
-        run = Run.from_dict(saved["run"], saved["best"])
+    group, size = Group(runtime.device), num_bytes(learner.model.state_dict())
+    folder, files = Path(group.from_first(str(out / CHECKPOINTS))), ShardFiles(group) if options.sharded else Files()
+    kept = Checkpoints(folder, key, options.checkpoint_every, size, files)
+    found = kept.latest() if group.rank == 0 else None
+    if saved := group.from_first(found and {**found, "best": None}):
+        run = Run.from_dict(saved["run"], found and found["best"])
         decided = replace(options, precision=run.precision)  # type: ignore[arg-type]  # it was one of them when it was saved
         state = State(learner, encoded, decided, runtime, repeats)
-        state.from_dict(saved["state"])
+        state.cut(*run.batch)
+        state.from_dict(files.filled(saved))
     else:
         state = State(learner, encoded, options, runtime, repeats)
-        run = Run(state.precision, choose_threads(state, loss))
-    torch.set_num_threads(run.threads)
+        batch = choose_batch(state, loss)
+        state.cut(*batch)
+        run = Run(state.precision, batch, thread_counts(runtime.threads, group.size))
+    torch.set_num_threads(next_threads(run.counts, run.tried))
     return state, run, kept
 
 

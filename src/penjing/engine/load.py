@@ -94,6 +94,14 @@ def load_model(base: ModelDir, task: Task, runtime: Runtime) -> PreTrainedModel:
     return model.to(runtime.device)
 
 
+def outline(base: ModelDir, task: type[Task], runtime: Runtime) -> PreTrainedModel:
+    """The module without its weights: nothing is allocated."""
+    trusted = _trust(base, runtime)
+    with quiet_transformers(), _model_errors(base), torch.device("meta"):
+        config = transformers.AutoConfig.from_pretrained(base.path, trust_remote_code=trusted)
+        return task.auto_model.from_config(config, trust_remote_code=trusted)  # type: ignore[no-any-return]
+
+
 def load_processor(base: ModelDir, task: Task) -> Any:
     """Tokenizer, image processor or feature extractor; a tokenizer never gives more tokens than the model has positions.
 

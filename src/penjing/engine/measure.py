@@ -33,11 +33,12 @@ def answer(backend: Backend, task: Task, encoded: Encoded, quiet: bool = True, w
     return predictions
 
 
-def best_way(backend: Backend, task: Task, encoded: Encoded, examples: Sequence[Example]) -> tuple[Task, float]:
-    """The task with the decision that does best on these rows, and its primary metric; the model is asked once."""
+def best_way(backend: Backend, task: Task, encoded: Encoded, examples: Sequence[Example]) -> tuple[Task, float, list[Prediction]]:
+    """The task with the decision that does best on these rows, its primary metric, and its answers; the model is asked once."""
     ways = task.ways()
     if len(ways) == 1:
-        return task, task.score(answer(backend, task, encoded), examples)[task.primary]
+        predictions = answer(backend, task, encoded)
+        return task, task.score(predictions, examples)[task.primary], predictions
     said = [[_NONE] * len(encoded) for _ in ways]
     for rows in measuring_batches(encoded, BATCH_ROWS, BATCH_TOKENS):
         batch = encoded.batch(rows)
@@ -47,7 +48,7 @@ def best_way(backend: Backend, task: Task, encoded: Encoded, examples: Sequence[
                 predictions[row] = prediction
     scores = [way.score(predictions, examples)[task.primary] for way, predictions in zip(ways, said)]
     best = scores.index(max(scores))
-    return ways[best], scores[best]
+    return ways[best], scores[best], said[best]
 
 
 def quality(task: Task, predictions: Sequence[Prediction], examples: Examples, seed: int = 0) -> dict[str, Measure]:

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from penjing.core.errors import ModelError
 from penjing.core.training import Training
+from penjing.engine.tables import RowsAdamW
 from penjing.methods.finetune import Rate, within
 
 DECAY_SHARE = 0.2  # of wsd; Hägele et al. 2024, figure 5: a fifth of the steps does as well as cosine
@@ -30,10 +31,13 @@ class Optimizer:
 
     parts     the optimizers
     kernels   (weight, matrix) of each convolution whose part moves it as a matrix that shares its memory
+    rows      one more part, for tables of which it moves the rows that are read
     """
 
-    def __init__(self, parts: Sequence[torch.optim.Optimizer], kernels: Sequence[tuple[Tensor, Tensor]] = ()):
-        self._parts, self._kernels = parts, kernels
+    def __init__(
+        self, parts: Sequence[torch.optim.Optimizer], kernels: Sequence[tuple[Tensor, Tensor]] = (), rows: RowsAdamW | None = None
+    ):  # fmt: skip
+        self._parts, self._kernels, self._rows = [*parts, *([rows] if rows else [])], kernels, rows
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
@@ -65,6 +69,16 @@ class Optimizer:
         for weight, _ in self._kernels:
             weight.grad = None
 
+    def settle(self) -> None:
+        """Let all weights be what the steps so far make of them."""
+        if self._rows:
+            self._rows.settle()
+
+    def release(self) -> None:
+        """Leave the modules of the model as they were, with what they have learnt."""
+        if self._rows:
+            self._rows.release()
+
     def state_dict(self) -> dict[str, Any]:
         """All that the next step depends on beside weights and gradients."""
         return {type(part).__name__: part.state_dict() for part in self._parts}
@@ -76,20 +90,34 @@ class Optimizer:
 
 
 def make_optimizer(
-    weights: Iterable[tuple[str, Tensor]], rates: Mapping[str, Rate], options: Training, blocks: tuple[str, ...]
-) -> Optimizer:
+    weights: Iterable[tuple[str, Tensor]], rates: Mapping[str, Rate], options: Training, blocks: tuple[str, ...],
+    tables: Mapping[str, nn.Embedding] | None = None,
+) -> Optimizer:  # fmt: skip
     """What `options.optimizer` names, over the weights that learn.
 
     weights   tensors by the names that `rates` knows; those without a rate are left out
     blocks    paths of the model's blocks: muon is for their matrices, AdamW does the rest
+    tables    modules of weights that AdamW moves row by row
 
     Raises ModelError where muon has nothing to move.
     """
-    learning = [(name, weight) for name, weight in weights if name in rates]
-    if options.optimizer == "muon":
-        return _muon(learning, rates, options, blocks)
-    groups = _groups(((rates[name], weight) for name, weight in learning), options)
-    return Optimizer([_sgd(groups, options) if options.optimizer == "sgd" else _adamw(groups, options)])
+    learning = {name: weight for name, weight in weights if name in rates}
+    hidden = {name for name, weight in learning.items() if options.optimizer == "muon" and weight.ndim > 1 and within(name, blocks)}
+    if options.optimizer == "muon" and not hidden:
+        raise ModelError(
+            "muon has nothing to move: no matrix in a block of this model learns", wanted="adamw", fix="pass --optimizer adamw"
+        )
+    by_rows = {} if options.optimizer == "sgd" or options.l1 or options.average else dict(tables or {})
+    rows = _groups(((rates[name], learning[name]) for name in by_rows), options)
+    rest = _groups(((rates[name], weight) for name, weight in learning.items() if name not in {*hidden, *by_rows}), options)
+    parts: list[torch.optim.Optimizer] = []
+    kernels: list[tuple[Tensor, Tensor]] = []
+    if hidden:
+        muon, kernels = _muon([(rates[name], weight) for name, weight in learning.items() if name in hidden], options)
+        parts.append(muon)
+    if rest:
+        parts.append(_sgd(rest, options) if options.optimizer == "sgd" else _adamw(rest, options))
+    return Optimizer(parts, kernels, RowsAdamW(rows, by_rows.values(), options.learning_rate) if by_rows else None)
 
 
 def _groups(weights: Iterable[tuple[Rate, Tensor]], options: Training) -> list[dict[str, Any]]:
@@ -106,32 +134,26 @@ def _adamw(groups: list[dict[str, Any]], options: Training) -> torch.optim.Optim
 
 def _sgd(groups: list[dict[str, Any]], options: Training) -> torch.optim.Optimizer:
     momentum = _momentum(options)
-    return torch.optim.SGD(groups, lr=options.learning_rate, momentum=momentum, nesterov=options.nesterov and momentum > 0, fused=True)
+    fused = not options.sharded  # torch 2.13 cannot fuse it over weights that are shared out
+    return torch.optim.SGD(groups, lr=options.learning_rate, momentum=momentum, nesterov=options.nesterov and momentum > 0, fused=fused)
 
 
-def _muon(learning: list[tuple[str, Tensor]], rates: Mapping[str, Rate], options: Training, blocks: tuple[str, ...]) -> Optimizer:
-    """Muon for the matrices of the blocks, AdamW for the rest: embeddings, head, norms and biases.
+def _muon(hidden: list[tuple[Rate, Tensor]], options: Training) -> tuple[torch.optim.Optimizer, list[tuple[Tensor, Tensor]]]:
+    """Muon for the matrices of the blocks, and the kernels among them with the matrices that share their memory.
 
     Each update of a matrix has the root mean square of AdamW's, 0.2, so that one learning rate and one decay serve both.
 
     Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks", kernels of convolutions flattened; scale as in
     Liu et al. 2025, "Muon is scalable for LLM training", section 2.2
     """
-    hidden = {name for name, weight in learning if weight.ndim > 1 and within(name, blocks)}
-    if not hidden:
-        raise ModelError(
-            "muon has nothing to move: no matrix in a block of this model learns", wanted="adamw", fix="pass --optimizer adamw"
-        )
     kernels, matrices = [], []
-    for name, weight in learning:
-        if name in hidden:
-            matrix = weight if weight.ndim == 2 else _by_memory(weight.detach(), weight).view(len(weight), -1)
-            kernels += [(weight, matrix)] if matrix is not weight else []
-            matrices.append((rates[name], matrix))
-    rest = _groups(((rates[name], weight) for name, weight in learning if name not in hidden), options)
+    for rate, weight in hidden:
+        matrix = weight if weight.ndim == 2 else _by_memory(weight.detach(), weight).view(len(weight), -1)
+        kernels += [(weight, matrix)] if matrix is not weight else []
+        matrices.append((rate, matrix))
     groups, momentum = _groups(matrices, options), _momentum(options)
     muon = torch.optim.Muon(groups, lr=options.learning_rate, momentum=momentum, nesterov=options.nesterov, adjust_lr_fn="match_rms_adamw")
-    return Optimizer([muon, *([_adamw(rest, options)] if rest else [])], kernels)
+    return muon, kernels
 
 
 def _momentum(options: Training) -> float:

@@ -25,7 +25,8 @@ curve         [{"name", "status", "bytes", "latency_ms", "quality", "low", "high
               "recipe"}]; status is a key of plots.MARKS, quality None for a point that was timed but not trained
 chosen        name of the point of the curve that this model is
 training      {"curve": [{"epoch", "loss", "tune"}], "losses": [(step, seconds, loss)], "best_epoch", "seconds", "learnt": {"parameters"
-              that were trained, "share" of the model's number, "note" of how what was learnt is stored}}; tune is the primary metric
+              that were trained, "share" of the model's number, "note" of how what was learnt is stored}, "batch": [most rows, most
+              tokens]}; tune is the primary metric
 parity        {"difference": largest difference of a logit after a reload in a process that never held the model}
 
 `meta` is penjing.json; of it the page reads "lineage", oldest first: {"stage", "key", "parent": {"path", "sha256"}, "data":

@@ -1,16 +1,17 @@
-"""How many threads: measured, because more can be slower by far on a machine that others use too."""
+"""How many threads: measured, because more can be slower by far on a machine that others use too.
 
-import copy
-import time
-from collections.abc import Iterator
+Seen on a busy 4-core machine: one convolutional network ran ten times slower on 4 threads than on 2.
+"""
+
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 
 from penjing.core.runtime import cores
-from penjing.engine.train import Loss, State, gradients
 
-PROBE_S = 1.0  # a thread count is timed until it has taken so long
+STEPS_EACH = 3  # of a training that a thread count is tried for; the fastest counts, as the first has to warm up
+GIVEN_UP = 2.0  # times as slow as the fastest so far
 
 
 @contextmanager
@@ -26,31 +27,38 @@ def torch_threads(threads: int | None) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-def choose_threads(state: State, loss: Loss) -> int:
-    """The thread count at which a forward and backward pass is fastest here and now; the weights stay as they were.
+def thread_counts(asked: int, ranks: int) -> list[int]:
+    """What a training tries, in this order: one where it was asked for, or where several ranks share the cores.
 
-    Seen on a busy 4-core machine: one convolutional network ran ten times slower on 4 threads than on 2.
+    Half of the cores first: on a machine that is busy all of them may take ten times as long, and the first has nothing to be judged by.
     """
-    if state.runtime.threads or state.steps == 0:
-        return state.runtime.threads or torch.get_num_threads()
-    if state.group.size > 1:
-        return max(1, cores() // state.group.size)
-    weights = copy.deepcopy(state.model.state_dict())
-    seconds = {}
-    for threads in sorted({cores(), max(1, cores() // 2), 1}, reverse=True):
-        with torch_threads(threads):
-            gradients(state, state.at(state.place), loss)
-            seconds[threads] = _fastest_pass(state, loss)
-    state.model.load_state_dict(weights)  # batch norm counts what it sees
-    state.optimizer.zero_grad()
-    return min(seconds, key=lambda threads: seconds[threads])
+    if asked or ranks > 1:
+        return [asked or max(1, cores() // ranks)]
+    return list(dict.fromkeys([max(1, cores() // 2), cores(), 1]))
 
 
-def _fastest_pass(state: State, loss: Loss) -> float:
-    share = state.at(state.place)
-    taken: list[float] = []
-    while len(taken) < 5 and sum(taken) < PROBE_S:
-        start = time.perf_counter()
-        gradients(state, share, loss)
-        taken.append(time.perf_counter() - start)
-    return min(taken)
+def next_threads(counts: Sequence[int], tried: Sequence[tuple[int, float]]) -> int:
+    """How many the next step of a training shall use: each of `counts` in turn for its first steps, from then on the fastest.
+
+    tried   of the steps so far that tried some: how many, and how long it took for each unit of length
+
+    >>> tried = [(2, 0.9), (2, 0.6), (2, 0.6), (4, 0.4), (4, 0.3), (4, 0.3), (1, 1.2)]
+    >>> next_threads([2, 4, 1], tried[:1]), next_threads([2, 4, 1], tried[:5]), next_threads([2, 4, 1], tried)
+    (2, 4, 4)
+    """
+    return untried(counts, tried) or fastest(counts, tried)
+
+
+def untried(counts: Sequence[int], tried: Sequence[tuple[int, float]]) -> int | None:
+    """Which is to be tried now; None where all have had their turn. One that is slower by far is given up at once."""
+    best = min((taken for _, taken in tried), default=0.0)
+    for threads in counts:
+        own = [taken for used, taken in tried if used == threads]
+        if len(own) < STEPS_EACH and min(own, default=best) <= GIVEN_UP * best:
+            return threads
+    return None
+
+
+def fastest(counts: Sequence[int], tried: Sequence[tuple[int, float]]) -> int:
+    """Which of those that have been tried was fastest; the first where none has."""
+    return min(tried, key=lambda each: each[1], default=(counts[0], 0.0))[0]

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy
@@ -23,13 +23,18 @@ from penjing.core.progress import say
 from penjing.core.runtime import Runtime
 from penjing.core.training import Training
 from penjing.engine.anatomy import anatomy
-from penjing.engine.average import Average, holding, moving
+from penjing.engine.average import Average, moving
 from penjing.engine.batches import Encoded, Order, on_device
+from penjing.engine.compiling import Compiling
 from penjing.engine.heap import keeping_freed_memory
 from penjing.engine.masks import CheapMasks
 from penjing.engine.optimizers import SCHEDULES, make_optimizer
 from penjing.engine.parallel import Group
 from penjing.engine.precision import LossScale, Weights, arithmetic, choose_precision
+from penjing.engine.recomputing import recomputing
+from penjing.engine.sharding import Shards
+from penjing.engine.shortcuts import shortcuts
+from penjing.engine.tables import large_tables
 from penjing.methods.finetune import Learner
 
 Loss = Callable[[Any, Batch], RowLoss]
@@ -61,13 +66,13 @@ class Share(NamedTuple):
     """What this rank computes of a batch.
 
     rows     all of the batch, those of the other ranks too
-    parts    its own, computed one after the other
-    counts   whether they count; where a batch has fewer rows than there are ranks, some compute one for nothing
+    parts    its own, computed one after the other; as many on every rank
+    counts   which of them count; where a batch has too few rows for all ranks and parts, some compute one for nothing
     """
 
     rows: list[int]
     parts: list[Batch]
-    counts: bool = True
+    counts: list[bool]
 
 
 class Place(NamedTuple):
@@ -87,19 +92,31 @@ class State:
 
     def __init__(self, learner: Learner, encoded: Encoded, options: Training, runtime: Runtime, repeats: int = 1):
         self.learner, self.encoded, self.options, self.runtime, self.repeats = learner, encoded, options, runtime, repeats
-        self.model, self.group = learner.model, Group(runtime.device)
-        self.precision = choose_precision(self.model, options, runtime)
+        self.group, self.precision = Group(runtime.device), choose_precision(learner.model, options, runtime)
         self.scale = LossScale(self.precision)
-        self.weights = Weights(self.model, learner.rates, self.precision)
+        self.weights = (
+            Shards(learner.model, learner.rates, self.precision, self.group)
+            if options.sharded
+            else Weights(learner.model, learner.rates, self.precision)
+        )
+        self.model: Any = self.weights.model
+        self.joins = options.sharded or self.group.rank == 0  # where the whole model is measured or saved
         learnt = self.weights.learnt
-        self.optimizer = make_optimizer(learnt.items(), learner.rates, options, anatomy(self.model).blocks)
+        tables = large_tables(self.model, learnt) if self.group.size == 1 and runtime.device == "cpu" else {}
+        self.blocks = anatomy(learner.model).blocks
+        self.optimizer = make_optimizer(learnt.items(), learner.rates, options, self.blocks, tables)
+        self.compiling = Compiling(self.model, self.blocks, options, runtime.device)
         self.average = Average({**moving(self.model, learner.rates), **learnt}, options.average) if options.average else None
-        self.order = Order(encoded, options.batch_rows, options.batch_tokens, runtime.seed)
         self.place, self.number, self.parts = Place(), 0, options.parts
+        self.cut(*options.usual_batch)
+        self.awaken()
+
+    def cut(self, rows: int, tokens: int) -> None:
+        """Let a batch hold at most so many rows and tokens; before the first step."""
+        self.order = Order(self.encoded, rows, tokens, self.runtime.seed)
         self._pool: tuple[tuple[int, ...], list[list[int]]] = (), []
         self.epoch_steps = self.order.num_batches()
-        self.steps = math.ceil(options.epochs * self.epoch_steps)
-        self.awaken()
+        self.steps = math.ceil(self.options.epochs * self.epoch_steps)
 
     def at(self, place: Place) -> Share:
         """The batch of a step. As many rows of the next pool are read beside, so that none of them is waited for when it begins."""
@@ -107,6 +124,14 @@ class State:
         start, end = (len(following) * step // len(batches) for step in (place.step, place.step + 1))
         self.encoded.read(following[start:end])
         return self.share(batches[place.step], place.epoch)
+
+    @torch.no_grad()
+    def outputs(self, row: int = 0) -> Any:
+        """What the model gives for a row when it does not learn; a step will wake it again."""
+        device = next(self.model.parameters()).device
+        self.model.eval()
+        with arithmetic(self.precision, device.type):
+            return self.model(**on_device(self.encoded.batch([row]), device).inputs)
 
     def after(self, place: Place) -> Place:
         """Where the next step stands."""
@@ -122,10 +147,8 @@ class State:
 
     def share(self, rows: list[int], epoch: int) -> Share:
         """What this rank sees of these rows in a step of an epoch."""
-        mine, counts = self.group.share(rows)
-        size = -(-len(mine) // self.parts)
-        parts = [self.encoded.batch(mine[start : start + size] * self.repeats, epoch) for start in range(0, len(mine), size)]
-        return Share(rows, parts, counts)
+        mine, counts = zip(*self.group.share(rows, self.parts))
+        return Share(rows, [self.encoded.batch(part * self.repeats, epoch) for part in mine], list(counts))
 
     def awaken(self) -> None:
         """Put into training mode what the learner wants there, and let learn what learns by now; a function of the step's number alone."""
@@ -143,31 +166,47 @@ class State:
             return self.options.learning_rate * (self.number + 1) / warm
         return self.options.learning_rate * SCHEDULES[self.options.schedule]((self.number - warm) / max(1, self.steps - warm))
 
-    def settled(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def settled(self) -> Iterator[None]:
         """Within it the model holds what is measured and kept: fp32 weights, averaged where an average is taken."""
-        return holding(self.model, {**self.weights.masters, **(self.average.values if self.average else {})})
+        self.optimizer.settle()
+        with self.compiling.paused(), self.weights.settled(self.average.values if self.average else {}):
+            yield
+
+    def whole(self) -> dict[str, torch.Tensor] | None:
+        """All weights and buffers as they are now, on rank 0; None elsewhere."""
+        return self.weights.whole() if self.joins else None
+
+    def release(self) -> None:
+        """Leave the model as it was, with what it has learnt."""
+        self.compiling.end()
+        self.optimizer.release()
+        self.weights.release()
 
     def to_dict(self) -> dict[str, Any]:
         """All that the next step depends on."""
-        with holding(self.model, self.weights.masters):
+        with self.weights.settled({}):
             model = self.model.state_dict()
         return {
             "model": model,
             "optimizer": self.optimizer.state_dict(),
             "average": self.average and self.average.state_dict(),
             "scale": self.scale.state_dict(),
+            "compiled": self.compiling.since,
             "position": (*self.place, self.number, self.parts),
         }
 
     def from_dict(self, saved: dict[str, Any]) -> None:
         """Go on where `to_dict` was taken."""
-        with holding(self.model, self.weights.masters):
+        with self.weights.settled({}):
             self.model.load_state_dict(saved["model"])
         self.weights.show()
         self.optimizer.load_state_dict(saved["optimizer"])
         if self.average:
             self.average.load_state_dict(saved["average"])
         self.scale.load_state_dict(saved["scale"])
+        if saved["compiled"] is not None:
+            self.compiling.begin(saved["compiled"])
         *place, self.number, self.parts = saved["position"]
         self.place = Place(*place)
 
@@ -179,7 +218,7 @@ def train(state: State, loss: Loss) -> Iterator[Step]:
 
     Raises ModelError for a loss or gradient that is not finite, before it touches the weights.
     """
-    with ThreadPoolExecutor(1) as ahead, keeping_freed_memory():
+    with ThreadPoolExecutor(1) as ahead, keeping_freed_memory(), shortcuts(state.model, state.blocks, state.outputs):
         coming = ahead.submit(state.at, state.place)
         while state.number < state.steps:
             start = time.perf_counter()
@@ -195,6 +234,7 @@ def train(state: State, loss: Loss) -> Iterator[Step]:
             taken, waited = time.perf_counter() - start, time.perf_counter() - learnt
             last = state.number == state.steps
             length = int(state.encoded.lengths[share.rows].sum())
+            state.compiling.note(state.number, taken, state.steps - state.number)
             epoch, ends = state.number / state.epoch_steps, ended or last
             yield Step(state.number, epoch, value, rate, len(share.rows), length, norm, taken, waited, ends)
 
@@ -210,8 +250,9 @@ def gradients(state: State, share: Share, loss: Loss) -> float:
             break
         except RuntimeError as error:
             share = _smaller(state, share, error)
-    total, count = state.group.total(total, count or 1.0)
-    state.group.sum(state.weights.gradients())
+    total, count = state.group.total(total, count)
+    count = count or 1.0
+    state.weights.sum(state.group)
     if (left := state.scale.value * (1.0 if _alone(state, share) else count)) != 1:
         torch._foreach_mul_(state.weights.gradients(), 1 / left)
     return total / count
@@ -226,17 +267,19 @@ def _passes(state: State, share: Share, loss: Loss) -> tuple[float, float]:
     """Sum of the losses of this rank's rows and how many targets they have, with its gradient on the weights; of their mean if alone."""
     state.optimizer.zero_grad()
     device = next(state.model.parameters()).device
-    total, count = 0.0, 0.0
-    for number, part in enumerate(share.parts):
+    total, count, again = 0.0, 0.0, state.blocks if state.options.gradient_checkpointing else ()
+    for number, (part, counts) in enumerate(zip(share.parts, share.counts)):
         batch, key = on_device(part, device), (state.runtime.seed, state.number, state.group.rank, number)
         torch.manual_seed(int(numpy.random.SeedSequence(key).generate_state(1)[0]))  # all draws of a step follow from its number
-        with arithmetic(state.precision, device.type), CheapMasks(key):
+        masks = CheapMasks(key)
+        drawing = masks if state.compiling.since is None else nullcontext()  # what is compiled draws for itself
+        with arithmetic(state.precision, device.type), drawing, recomputing(state.model, again, masks):
             outputs = state.model(**batch.inputs)
         found = loss(outputs, batch)
-        summed = found.total.sum() * share.counts
+        summed = found.total.sum() * counts
         if not torch.isfinite(summed):
             raise _not_finite("loss", summed.item(), state, [part])
-        targets = found.count.sum().item() * share.counts
+        targets = found.count.sum().item() * counts
         (summed * (state.scale.value / ((targets or 1.0) if _alone(state, share) else 1.0))).backward()
         state.weights.gather()
         total, count = total + summed.item(), count + targets
@@ -254,6 +297,12 @@ def _smaller(state: State, share: Share, error: RuntimeError) -> Share:
             wanted="a smaller model, shorter rows, or another machine",
             fix="cut the rows, or begin with a smaller MODEL",
         ) from error
+    if state.options.sharded:
+        raise ModelError(
+            f"step {state.number + 1}: there is not enough memory for {most} rows at once",
+            wanted="a batch in more parts, as many on every rank",
+            fix=f"pass --parts {2 * state.parts}",
+        ) from error
     state.parts *= 2
     say(f"not enough memory for {most} rows at once: from step {state.number + 1} on a batch is computed in {state.parts} parts")
     return state.share(share.rows, state.place.epoch)
@@ -263,7 +312,7 @@ def _update(state: State, share: Share, loss: Loss, rate: float) -> tuple[float,
     """Move the weights once; the loss and the norm of its gradient."""
     value = gradients(state, share, loss)
     found = state.weights.gradients()
-    norm = torch.nn.utils.get_total_norm(found)
+    norm = state.weights.norm(state.group)
     if state.scale.skips(norm):
         return value, norm.item()
     if not torch.isfinite(norm):

@@ -1,19 +1,21 @@
 """What a training tells while it runs: how much of the processor it uses, a line a step, and hints where something is plainly wrong."""
 
 import json
-import os
+import shutil
 import statistics
-import sys
 import time
 from collections import deque
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from penjing.core.contracts import Prediction
 from penjing.core.progress import say
-from penjing.engine.precision import arithmetic
+from penjing.engine.board import FOLDER, Board
+from penjing.engine.heap import resident_bytes
 from penjing.engine.train import State, Step
 
 FILE = "metrics.jsonl"
@@ -27,14 +29,16 @@ class Watch:
     """Of one training; `note` takes each step, `measured` each look at the tune rows.
 
     folder    where the file of steps is written; steps of an earlier attempt that the training will do again are cut off
+    board     where TensorBoard is to show them too
     hints     what was plainly wrong, a sentence each, told when it was seen
     """
 
-    def __init__(self, state: State, folder: Path, quiet: bool):
-        self._state, self._quiet, self.hints = state, quiet, list[str]()
+    def __init__(self, state: State, folder: Path, quiet: bool, board: Board | None = None):
+        self._state, self._quiet, self._board, self.hints = state, quiet, board, list[str]()
         self._recent: deque[Step] = deque(maxlen=RECENT)
         self._first, self._tuned = list[float](), list[float]()
-        self._operations, self._peak = operations(state), peak_rate(state)
+        self._operations = operations(state) if state.joins else 0.0
+        self._peak = peak_rate(state) * state.group.size if state.group.rank == 0 else 0.0
         if (state.parts > 1 or state.group.size > 1) and rows_interact(state.model):
             self._hint("the rows of a batch see each other in this model (batch norm): in parts, or on several ranks, it learns otherwise")
         folder.mkdir(parents=True, exist_ok=True)
@@ -53,19 +57,41 @@ class Watch:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(told) + "\n")
         self._look()
-        seconds = sum(each.seconds for each in self._recent)
-        rows = sum(each.rows for each in self._recent)
-        shown: dict[str, Any] = {"loss": step.loss, "epoch": round(step.epoch, 2), "rows/s": rows / seconds}
-        if self._operations and self._peak:
-            used = self._operations * sum(each.length for each in self._recent) / seconds / self._peak
-            shown["of peak"] = f"{used:.0%}"
-        return {**shown, "memory": f"{resident_bytes() / 1e9:.1f} GB"}
+        rate, used = self._speed(self._recent)
+        memory_gb = resident_bytes() / 1e9
+        if self._board:
+            now, used_now = self._speed([step])
+            learnt = {f"train/{name}": told[name] for name in ("loss", "learning_rate", "gradient_norm")}
+            speed = {"speed/rows_per_s": now, "speed/share_of_peak": used_now, "speed/share_waited": step.waited / step.seconds}
+            self._board.point(step.number, {**learnt, **speed, "memory/GB": memory_gb})
+        shown = {"loss": step.loss, "epoch": round(step.epoch, 2), "rows/s": rate, **({"of peak": f"{used:.0%}"} if used else {})}
+        return {**shown, "memory": f"{memory_gb:.1f} GB"}
 
-    def measured(self, quality: float) -> None:
-        """The tune rows were looked at, where higher is better."""
+    def measured(self, quality: float, predictions: Sequence[Prediction] = ()) -> None:
+        """The tune rows were looked at, where higher is better; `predictions` are the answers to them."""
+        if self._board:
+            self._board.measured(self._recent[-1].number, quality, predictions)
         self._tuned.append(quality)
         if len(self._tuned) > 3 and max(self._tuned[-3:]) < max(self._tuned[:-3]) - _WORSE and self._falls():
             self._hint("the loss falls and the tune rows do worse: it learns rows by heart; try --patience 3, fewer --epochs, or --augment")
+
+    def settle(self) -> None:
+        """Bring to the disk what was noted; a training that goes on after a checkpoint will not do it again."""
+        if self._board:
+            self._board.flush()
+
+    def hand_over(self, out: Path) -> None:
+        """Put what was noted into the folder of the output; it also stays where it was until the output is whole."""
+        shutil.copy(self.path, out / FILE)
+        if self._board:
+            self._board.close()
+            shutil.copytree(self.path.parent / FOLDER, out / FOLDER, dirs_exist_ok=True)
+
+    def _speed(self, steps: Collection[Step]) -> tuple[float, float]:
+        """Rows a second in these steps, and the share of the processor's peak that they used; 0 where it is not known."""
+        seconds = sum(each.seconds for each in steps)
+        used = self._operations * sum(each.length for each in steps) / seconds / self._peak if self._peak else 0.0
+        return sum(each.rows for each in steps) / seconds, used
 
     def _look(self) -> None:
         """Where something is plainly wrong, say so once."""
@@ -107,10 +133,8 @@ def operations(state: State) -> float:
     not count as work. 0 where torch counts nothing.
     """
     row = int(state.encoded.lengths.argmax())
-    batch, device = state.encoded.batch([row]), state.model.device
-    state.model.eval()  # a step will wake it again; statistics must not move
-    with FlopCounterMode(display=False) as counted, torch.no_grad(), arithmetic(state.precision, device.type):
-        state.model(**{name: value.to(device) for name, value in batch.inputs.items()})
+    with FlopCounterMode(display=False) as counted:
+        state.outputs(row)
     return 3 * counted.get_total_flops() / int(state.encoded.lengths[row])
 
 
@@ -125,17 +149,6 @@ def peak_rate(state: State) -> float:
         (left @ left)[0, 0].item()
         taken.append(time.perf_counter() - start)
     return 2 * _GEMM**3 / min(taken)
-
-
-def resident_bytes() -> int:
-    """Memory that this process holds now; its largest so far where the system does not tell."""
-    statm = Path("/proc/self/statm")
-    if statm.exists():
-        return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    import resource  # not on Windows
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _lines(path: Path) -> list[str]:

@@ -274,7 +274,10 @@ def learnt_sentence(report: Report) -> str:
     which = f"All {count} parameters were trained" if learnt["share"] == 1 else f"{count} parameters were trained"
     beside = "" if learnt["share"] == 1 else f", {share(learnt['share'])} of the number that the model has"
     said = f"{which}{beside}, in {duration(training['seconds'])}."
-    return " ".join(part for part in (said, learnt["note"], _unlabelled(report.facts.get("unlabelled"))) if part)
+    rows, tokens = training.get("batch") or (0, 0)
+    fitting = f"Batches had at most {rows:,} rows{'' if tokens == rows else f' and {tokens:,} tokens'}, for which memory had room."
+    measured = fitting if report.options.get("batch_tokens") == "auto" and tokens else ""
+    return " ".join(part for part in (said, measured, learnt["note"], _unlabelled(report.facts.get("unlabelled"))) if part)
 
 
 def _unlabelled(found: dict[str, Any] | None) -> str:

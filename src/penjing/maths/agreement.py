@@ -8,8 +8,6 @@ Letters   n rows, d rows on which the two differ, f the greatest share of them t
 
 import math
 
-from scipy.stats import binom, binomtest
-
 from penjing.maths.proof import LEVEL, Verdict, loss_spread
 
 
@@ -18,6 +16,8 @@ def judge_agreement(differ: int, n: int, floor: float, level: float = LEVEL) -> 
 
     Source: Clopper and Pearson 1934, as scipy has it.
     """
+    from scipy.stats import binomtest  # 0.3 s
+
     upper = float(binomtest(differ, n, alternative="less").proportion_ci(level, method="exact").high)
     return Verdict(differ / n, upper, floor, n, float(loss_spread(differ, 0, n)), differ, 0, "exact binomial bound")
 
@@ -34,6 +34,8 @@ def rows_needed_for_agreement(floor: float, expected: float, power: float, level
     first d that a child of `expected` stays at or below often enough decides. Between these n the power falls, so it holds at this n and
     at the like n of every larger d.
     """
+    from scipy.stats import binom  # 0.3 s
+
     d, n = 0, rows_at_full_agreement(floor, level)
     while binom.cdf(d, n, expected) < power:
         d += 1

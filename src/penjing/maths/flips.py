@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from scipy.stats import binomtest
-
 from penjing.core.report import Measure
 from penjing.maths.intervals import wilson
 
@@ -24,6 +22,8 @@ def sign_test(first: Sequence[bool], second: Sequence[bool]) -> float:
 
     first, second   (n,) for the same rows; one-sided, exact
     """
+    from scipy.stats import binomtest  # 0.3 s
+
     pairs = list(zip(first, second, strict=True))
     alone, other = sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs)
     return float(binomtest(alone, alone + other, alternative="greater").pvalue) if alone + other else 1.0

@@ -7,7 +7,6 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
 
 Score = Callable[[np.ndarray], float]
 """A metric over the rows whose indices it is given, (m,) int64, each maybe several times; pure."""
@@ -24,6 +23,8 @@ def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
     """
     if n == 0:
         return 0.0, 1.0
+    from scipy.stats import binomtest  # 0.3 s, which a training does not have before its first step
+
     interval = binomtest(int(successes), int(n)).proportion_ci(level, method="wilson")
     return float(interval.low), float(interval.high)
 

@@ -4,15 +4,17 @@ Letters   N entries, T further dimensions of targets (tokens; may be absent), M 
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
 from penjing.core.contracts import RowLoss
 
-CHUNK = 1 << 24  # numbers upcast at once: 64 MiB in fp32; a vocabulary of 150,000 gives about 110 tokens a chunk
+CHUNK = 1 << 19  # numbers upcast at once: 2 MiB in fp32, which stays in a processor's cache
+_KEPT = {torch.float16: torch.float32}  # a gradient that has not been scaled yet may be too small for fp16
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, ignore: int = -100) -> RowLoss:
@@ -102,20 +104,49 @@ def beside(values: Tensor, owners: Tensor, targets: RowLoss, weight: float) -> R
 
 
 def _in_chunks(loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, other: Tensor) -> Tensor:
-    """`loss` of each row, with logits upcast a chunk of rows at a time, and again on the way back.
+    """`loss` of each row, which depends on that row alone, with few of them in fp32 at a time."""
+    if len(logits) <= _rows_at_once(logits):
+        return loss(_at_least_fp32(logits), _at_least_fp32(other))
+    return _Chunks.apply(loss, logits, other)  # type: ignore[no-any-return]
 
-    Without the second upcast autograd would keep every chunk in fp32, and nothing would be saved.
-    """
 
-    def upcast(x: Tensor, y: Tensor) -> Tensor:
-        return loss(_at_least_fp32(x), _at_least_fp32(y) if y.is_floating_point() else y)
+class _Chunks(torch.autograd.Function):
+    """The gradient of a chunk is taken at once, while its numbers are at hand: nothing is computed twice, and only gradients are kept."""
 
-    rows = max(1, CHUNK // max(1, logits.shape[-1]))
-    if len(logits) <= rows:
-        return upcast(logits, other)
-    parts = zip(logits.split(rows), other.split(rows), strict=True)
-    return torch.cat([checkpoint(upcast, x, y, use_reentrant=False, preserve_rng_state=False) for x, y in parts])
+    @staticmethod
+    def forward(context: Any, loss: Callable[[Tensor, Tensor], Tensor], *inputs: Tensor) -> Tensor:  # type: ignore[override]
+        wanted = [i for i, needed in enumerate(context.needs_input_grad[1:]) if needed]
+        kept = [torch.empty_like(inputs[i], dtype=_KEPT.get(inputs[i].dtype, inputs[i].dtype)) for i in wanted]
+        rows = _rows_at_once(inputs[0])
+        found = []
+        for start in range(0, len(inputs[0]), rows):
+            chunk = [_at_least_fp32(x[start : start + rows]).detach().requires_grad_(i in wanted) for i, x in enumerate(inputs)]
+            with torch.enable_grad():
+                found.append(loss(*chunk))
+            gradients = torch.autograd.grad(found[-1], [chunk[i] for i in wanted], torch.ones_like(found[-1])) if wanted else ()
+            for held, gradient in zip(kept, gradients):
+                held[start : start + rows] = gradient
+        context.save_for_backward(*kept)
+        context.wanted, context.dtypes = wanted, [x.dtype for x in inputs]
+        return torch.cat([values.detach() for values in found])
+
+    @staticmethod
+    @once_differentiable  # type: ignore[misc]
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        results: list[Tensor | None] = [None] * len(context.dtypes)
+        for i, held in zip(context.wanted, context.saved_tensors):
+            results[i] = torch.empty_like(held, dtype=context.dtypes[i])
+            rows = _rows_at_once(held)
+            for start in range(0, len(held), rows):
+                part = slice(start, start + rows)
+                results[i][part] = held[part] * gradient[part].unsqueeze(1)  # type: ignore[index]
+        return None, *results
+
+
+def _rows_at_once(logits: Tensor) -> int:
+    return max(1, CHUNK // max(1, logits.shape[-1]))
 
 
 def _at_least_fp32(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+    """Whole numbers stay what they are."""
+    return x.to(torch.promote_types(x.dtype, torch.float32)) if x.is_floating_point() else x

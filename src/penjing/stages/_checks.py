@@ -12,7 +12,7 @@ from penjing.core.find import find, names
 from penjing.core.kinds import KINDS, is_list
 from penjing.core.model_dir import ModelDir
 from penjing.core.options import spell
-from penjing.core.runtime import Runtime, place_of_rank
+from penjing.core.runtime import Runtime, gpus, place_of_rank
 from penjing.core.tokenizing import Tokenizing
 
 FINETUNE, AUGMENT, SEMI = "methods.finetune", "methods.augment", "methods.semi"
@@ -177,6 +177,54 @@ def require_precision(options: Any, runtime: Runtime) -> None:
             wanted="'bf16', 'fp32' or 'auto'",
             fix="leave --precision out",
         )
+
+
+def require_ranks_for_shards(options: Any) -> None:
+    """Raise OptionError where a model shall be shared out and there is one rank, or an optimizer that needs whole matrices."""
+    training = vars(options).get("training")
+    if training is None or not training.sharded:
+        return
+    if max(training.ranks, place_of_rank()[1]) < 2:
+        raise OptionError(
+            "--sharded leaves each rank a part of the model, and there is one rank", wanted="--ranks 2 or more", fix="leave --sharded out"
+        )
+    if training.optimizer == "muon":
+        raise OptionError(
+            "--optimizer muon needs whole matrices, and with --sharded each rank has a part of them",
+            wanted="'adamw' or 'sgd'",
+            fix="leave --sharded or --optimizer out",
+        )
+
+
+def require_parts(base: ModelDir | str, options: Any, task: type[Task], runtime: Runtime) -> None:
+    """Raise ModelError where a model that shall be trained lacks what the options of training change: dropout, or blocks."""
+    training = vars(options).get("training")
+    if training is None or (training.dropout is None and not training.gradient_checkpointing and training.compile != "on"):
+        return
+    from penjing.engine import create, load
+    from penjing.engine.anatomy import anatomy
+    from penjing.engine.compiling import require_compiler
+    from penjing.engine.dropping import require_dropout
+    from penjing.engine.recomputing import require_blocks
+
+    learning = [options.student] if "student" in vars(options) else [base, *(vars(options).get("students") or [])]
+    for name in learning:
+        if isinstance(name, str) and name.startswith(create.PREFIX):
+            model = create.outline(name.removeprefix(create.PREFIX))
+        else:
+            model = load.outline(ModelDir.open(name, runtime), task, runtime)
+        if training.dropout is not None:
+            require_dropout(model)
+        if training.gradient_checkpointing:
+            require_blocks(model, anatomy(model).blocks)
+        require_compiler(training, anatomy(model).blocks, runtime.device)
+
+
+def require_gpus(options: Any, runtime: Runtime) -> None:
+    """Raise OptionError where ranks of this machine are to compute on GPUs, and there are fewer of these."""
+    ranks = vars(options)["training"].ranks if "training" in vars(options) else 1
+    if runtime.device == "cuda" and ranks > max(1, there := len(gpus())):
+        raise OptionError(f"--ranks {ranks} need as many GPUs, and torch finds {there}", wanted=f"{there} or fewer", fix="lower --ranks")
 
 
 def require_one_training(stage: str, options: Any) -> None:

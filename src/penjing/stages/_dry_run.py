@@ -62,7 +62,7 @@ def words_for(seconds: float) -> str:
 
 def _training(prepared: Call) -> tuple[int, float]:
     """Steps of a training, and seconds by the time that a few of them take now."""
-    from penjing.engine import batches, threads, train
+    from penjing.engine import batches, room, threads, train
     from penjing.methods.finetune import whole
 
     student, loss = _trained(prepared)
@@ -70,15 +70,19 @@ def _training(prepared: Call) -> tuple[int, float]:
     encoded = batches.Encoded(rows, prepared.task, student.processor)
     tuned = prepared.stage == "finetune"
     learner = finetune.learner(student, prepared.options, prepared.runtime) if tuned else whole(student.model)
-    state = train.State(learner, encoded, prepared.options.training, prepared.runtime)
+    options = dataclasses.replace(prepared.options.training, sharded=False)  # there is one rank here
+    state = train.State(learner, encoded, options, prepared.runtime)
     if not state.steps:
         return 0, 0.0
-    with threads.torch_threads(threads.choose_threads(state, loss)):
-        started = time.perf_counter()
-        order = state.order.batches(0, 0)[:TIMED_STEPS]
-        for chosen in order:
-            train.gradients(state, state.share(chosen, 0), loss)
-    return state.steps, state.steps * (time.perf_counter() - started) / len(order)
+    state.cut(*room.choose_batch(state, loss))
+    order, taken = state.order.batches(0, 0)[:TIMED_STEPS], list[float]()
+    for number in threads.thread_counts(prepared.runtime.threads, state.group.size):
+        with threads.torch_threads(number):
+            started = time.perf_counter()
+            for chosen in order:
+                train.gradients(state, state.share(chosen, 0), loss)
+            taken.append(time.perf_counter() - started)
+    return state.steps, state.steps * min(taken) / len(order)
 
 
 def _trained(prepared: Call) -> tuple[Any, Any]:

@@ -30,16 +30,19 @@ from penjing.stages import _cross_fit
 from penjing.stages._checks import (
     head_of,
     require_augmentations,
+    require_gpus,
     require_models,
     require_one_training,
+    require_parts,
     require_precision,
+    require_ranks_for_shards,
     require_semi,
     task_type,
 )
 
 MAKERS = ("finetune", "distill", "prune", "quantize", "shrink")
 READERS = ("evaluate", "compare")
-NEUTRAL = ("checkpoint_every", "ranks")  # options on which no result depends; of ranks torchrun may have started more
+NEUTRAL = ("checkpoint_every", "ranks", "tensorboard")  # options on which no result depends; of ranks torchrun may have started more
 NEW = "new:"
 ROUNDS = ".rounds"  # in the folder of an output while it is made: the models of a cross-fit
 _AS_SAID = {"source": "code of penjing", "model": "weights of MODEL", "data": "rows of DATA", "unlabelled": "rows of --unlabelled"}
@@ -139,8 +142,11 @@ def prepare(stage: str, model: str | Path | ModelDir, data: str | Path, words: d
     require_augmentations(options, kind)
     require_semi(options, kind)
     require_one_training(stage, options)
+    require_ranks_for_shards(options)
     require_precision(options, runtime)
     require_device(runtime)
+    require_gpus(options, runtime)
+    require_parts(base, options, kind, runtime)
     salt = base.meta.get("roles", {}).get("salt") if isinstance(base, ModelDir) else None
     learns = stage == "finetune" and (isinstance(base, str) or base.labels is None or options.new_head)
     folds, agrees = vars(options).get("folds") or 0, vars(options).get("floor_agreement")

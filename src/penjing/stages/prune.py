@@ -67,7 +67,7 @@ def take_away(whole: Any, task: Task, data: Data, options: Options, runtime: Run
             wanted=nearest(options.method, fitting) or "another model",
         )
     encoded = Encoded(data.role("train", options.scoring_rows), task, whole.processor)
-    order = measuring_batches(encoded, options.training.batch_rows, options.training.batch_tokens)
+    order = measuring_batches(encoded, *options.training.usual_batch)
     batches = (on_device(encoded.batch(rows), whole.model.device) for rows in order)
     changes, weights, facts = method.apply(whole.model, parts, batches, task.loss, options.settings)
     return Loaded(task, with_weights(whole.model, changes, weights), whole.processor), facts

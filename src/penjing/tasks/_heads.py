@@ -7,23 +7,19 @@ Letters   n rows, B rows of a batch, C outputs (labels; 1 for a number)
 
 import collections
 import math
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy
 import torch
-from scipy.stats import rankdata
-from sklearn.base import BaseEstimator
-from sklearn.linear_model import Ridge
-from sklearn.metrics import confusion_matrix
-from sklearn.multiclass import OneVsRestClassifier
-from sklearn.preprocessing import MultiLabelBinarizer
 from torch import Tensor
 
 from penjing.core.contracts import Prediction, RowLoss
 from penjing.maths.losses import binary_cross_entropy, cross_entropy, squared_error
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
 
 THRESHOLD = "threshold"
 """The entry of config.json that holds the chance above which one of many labels is answered."""
@@ -117,7 +113,7 @@ class Head(ABC):
         return None
 
     @abstractmethod
-    def learner(self, classifier: BaseEstimator) -> BaseEstimator:
+    def learner(self, classifier: "BaseEstimator") -> "BaseEstimator":
         """An estimator as simple as `classifier`, from features to `truth`."""
 
 
@@ -154,6 +150,8 @@ class OneLabel(Head):
         return [float(answer == truth) for answer, truth in zip(said, true)]
 
     def confusion(self, said, true):
+        from sklearn.metrics import confusion_matrix  # here and below, where one is needed: 0.6 s
+
         return confusion_matrix(true, said, labels=self.labels).tolist()
 
     def usual(self, true):
@@ -241,6 +239,8 @@ class ManyLabels(Head):
         return [math.log((counts[label] + 0.5) / (n - counts[label] + 0.5)) for label in self.labels]
 
     def learner(self, classifier):
+        from penjing.tasks._one_vs_rest import OneVsRest
+
         return OneVsRest(self.labels, classifier)
 
     def _matrix(self, values: Sequence[Any]) -> numpy.ndarray:
@@ -296,44 +296,12 @@ class Number(Head):
         return float(numbers.mean()), float(numbers.std()) or 1.0
 
     def learner(self, classifier):
+        from sklearn.linear_model import Ridge
+
         return Ridge()
 
 
-HELD_OUT = 5  # every fifth row
-
 HEADS: dict[str, type[Head]] = {"one-label": OneLabel, "many-labels": ManyLabels, "number": Number}
-
-
-class OneVsRest(BaseEstimator):
-    """A classifier for each label, over lists of labels; one threshold for all, chosen as a model's is, on rows held out of its own."""
-
-    def __init__(self, labels: list[str], classifier: BaseEstimator):
-        self.labels, self.classifier = labels, classifier
-
-    def fit(self, features, sets):
-        self.binarizer_ = MultiLabelBinarizer(classes=self.labels)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a label that all of these rows have, or none: it is answered so
-            table, held = self.binarizer_.fit_transform(sets), numpy.arange(len(sets)) % HELD_OUT == 0
-            self.model_ = OneVsRestClassifier(self.classifier).fit(features[~held], table[~held])
-        self.threshold_ = _best_threshold(self.model_.decision_function(features[held]), table[held])
-        return self
-
-    def predict(self, features):
-        return [
-            list(labels) for labels in self.binarizer_.inverse_transform(1 * (self.model_.decision_function(features) >= self.threshold_))
-        ]
-
-
-def _best_threshold(values: numpy.ndarray, table: numpy.ndarray) -> float:
-    """The value from which on labels are answered for the best micro F1.
-
-    values, table   (n, C), the second of 0 and 1
-    """
-    order = numpy.argsort(-values, axis=None)
-    hits = numpy.cumsum(table.ravel()[order])
-    f1 = 2 * hits / (numpy.arange(1, len(order) + 1) + table.sum())
-    return float(values.ravel()[order[f1.argmax()]])
 
 
 def _macro_f1(hits: numpy.ndarray, named: numpy.ndarray) -> float:
@@ -345,4 +313,6 @@ def _rank_correlation(a: numpy.ndarray, b: numpy.ndarray) -> float:
     """Spearman's; 0 where either has one value only."""
     if a.min() == a.max() or b.min() == b.max():
         return 0.0
+    from scipy.stats import rankdata  # 0.3 s
+
     return float(numpy.corrcoef(rankdata(a), rankdata(b))[0, 1])

@@ -5,8 +5,6 @@ Explain  logit of the predicted label, per frame           Letters  B rows, T fr
 """
 
 import numpy
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
-from sklearn.svm import SVC, LinearSVC
 from transformers import ASTFeatureExtractor, AutoFeatureExtractor, AutoModelForAudioClassification, WhisperFeatureExtractor
 
 from penjing.core.collate import pad_with_zeros
@@ -66,6 +64,9 @@ class AudioClassification(OneAnswer):
         return {"sampling_rate": rate, "image_size": (frames, MEL_BINS), "channels": 1, "mean": mean, "std": max(square, 1e-4) ** 0.5}
 
     def baseline(self, rows):
+        from sklearn.preprocessing import FunctionTransformer, StandardScaler
+        from sklearn.svm import SVC, LinearSVC
+
         return self.simplest(FunctionTransformer(_means), StandardScaler(), SVC() if rows <= SVC_MOST_ROWS else LinearSVC())
 
     def show(self, example):

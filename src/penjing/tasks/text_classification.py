@@ -6,9 +6,6 @@ Explain  logit of the likeliest label, per token             Letters  B rows, T 
 
 import re
 
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import FunctionTransformer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from penjing.core.collate import pad
@@ -31,6 +28,10 @@ class TextClassification(OneAnswer):
         return len(encoded["input_ids"])
 
     def baseline(self, rows):
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.preprocessing import FunctionTransformer
+
         return self.simplest(
             FunctionTransformer(_texts),
             TfidfVectorizer(

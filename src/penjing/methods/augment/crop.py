@@ -13,8 +13,14 @@ SHARE = 0.25  # of a side, at a strength of 1
 
 
 def apply(value, draw, strength, another):
-    pixels = numpy.asarray(value.image())  # (H, W) or (H, W, 3)
-    most = [round(SHARE * strength * side) for side in pixels.shape[:2]]
-    top, left = (int(draw.integers(2 * by + 1)) for by in most)
-    wider = numpy.pad(pixels, [(by, by) for by in most] + [(0, 0)] * (pixels.ndim - 2), mode="symmetric")
-    return Image(numpy.ascontiguousarray(wider[top : top + pixels.shape[0], left : left + pixels.shape[1]]), value.place)
+    pixels = value.pixels()  # (H, W) or (H, W, 3)
+    for axis, side in enumerate(pixels.shape[:2]):
+        most = round(SHARE * strength * side)
+        pixels = pixels.take(_mirrored(side, int(draw.integers(-most, most + 1))), axis)
+    return Image(pixels, value.place)
+
+
+def _mirrored(side, by):
+    """(side,) which pixel of a side comes to each place when it is moved by so many, at most all."""
+    places = numpy.arange(side) + by
+    return numpy.where(places < 0, ~places, numpy.minimum(places, 2 * side - 1 - places))

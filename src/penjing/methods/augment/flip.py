@@ -13,4 +13,4 @@ KIND = Image
 def apply(value, draw, strength, another):
     if draw.random() >= min(strength, 0.5):
         return value
-    return Image(numpy.ascontiguousarray(numpy.asarray(value.image())[:, ::-1]), value.place)
+    return Image(numpy.ascontiguousarray(value.pixels()[:, ::-1]), value.place)

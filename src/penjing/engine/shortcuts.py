@@ -1,0 +1,76 @@
+"""What a training computes otherwise than the model's code says, with the same result.
+
+A classifier on BERT reads the first position alone; behind the attention of the last block, which sees all, the others are work for
+nothing: a ninth of a model of six blocks. Whether a model is built so is not told by its name: not-a-number in the others must not reach
+its outputs.
+
+GELU with tanh is written as seven operations in transformers, of which each keeps what it was given for the way back; torch has it as one.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers.activations import FastGELUActivation, NewGELUActivation
+
+
+@contextmanager
+def shortcuts(model: nn.Module, blocks: tuple[str, ...], outputs: Callable[[], Any]) -> Iterator[None]:
+    """While the body runs `model` takes them.
+
+    blocks    paths of its blocks
+    outputs   () -> what it gives for a row
+    """
+    part = _last_to_mix(model.get_submodule(blocks[-1]), outputs) if blocks else None
+    hooks = [part.register_forward_hook(_first)] if part else []
+    activations = [module for module in model.modules() if isinstance(module, (NewGELUActivation, FastGELUActivation))]
+    for module in activations:
+        module.forward = functools.partial(F.gelu, approximate="tanh")  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module in activations:
+            del module.forward
+
+
+def _last_to_mix(block: nn.Module, outputs: Callable[[], Any]) -> nn.Module | None:
+    """The earliest part of the block behind which only the first position matters, and the block can do without the others."""
+    for part in block.children():
+        with part.register_forward_hook(_poisoned):
+            found = outputs().to_tuple()
+        if all(isinstance(each, Tensor) and bool(torch.isfinite(each).all()) for each in found) and _goes_on(block, part, outputs):
+            return part
+    return None
+
+
+def _goes_on(block: nn.Module, part: nn.Module, outputs: Callable[[], Any]) -> bool:
+    seen: list[int] = []
+    with part.register_forward_hook(_first), block.register_forward_hook(lambda _, __, output: seen.append(_hidden(output).shape[1])):
+        try:
+            outputs()
+        except (RuntimeError, ValueError, IndexError):  # it wants as many positions as it was given
+            return False
+    return seen == [1]
+
+
+def _hidden(output: Any) -> Any:
+    return output[0] if isinstance(output, tuple) else output
+
+
+def _first(module: nn.Module, inputs: Any, output: Any) -> Any:
+    """(B, T, D) -> (B, 1, D), alone or the first of several."""
+    return (output[0][:, :1], *output[1:]) if isinstance(output, tuple) else output[:, :1]
+
+
+def _poisoned(module: nn.Module, inputs: Any, output: Any) -> Any:
+    """(B, T, D), alone or the first of several, with numbers in the first position alone; of another shape without any."""
+    hidden = _hidden(output).clone()
+    hidden[:, 1 if hidden.ndim == 3 else 0 :] = math.nan
+    return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
