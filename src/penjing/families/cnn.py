@@ -24,6 +24,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "cnn-tiny": {"widths": [8, 16, 32]},
     "cnn-mini": {"widths": [32, 64, 128]},
     "cnn-small": {"widths": [64, 128, 256, 256]},
+    "cnn-base": {"widths": [64, 64, 256, 256, 256, 256], "pools": [0, 2, 4, 5]},
 }
 
 
@@ -31,6 +32,7 @@ class CNNConfig(PretrainedConfig):
     """Shape of the network.
 
     widths        channels of each convolution
+    pools         numbers of those behind which a pool halves the map; all where the list is empty
     num_channels  of the image
     image_size    [H, W]; the fully connected layer fits no other
     """
@@ -38,23 +40,28 @@ class CNNConfig(PretrainedConfig):
     model_type = "penjing_cnn"
 
     widths: list[int] = field(default_factory=lambda: [32, 64, 128])
+    pools: list[int] = field(default_factory=list)
     num_channels: int = 3
     image_size: list[int] = field(default_factory=lambda: [32, 32])
 
+    def __post_init__(self, **kwargs):
+        self.pools = self.pools or list(range(len(self.widths)))
+        super().__post_init__(**kwargs)
+
     def pixels(self) -> int:
         """Pixels of the last map: each pool halves both sides, rounding up."""
-        height, width = (-(-side // 2 ** len(self.widths)) for side in self.image_size)
+        height, width = (-(-side // 2 ** len(self.pools)) for side in self.image_size)
         return height * width
 
 
 class Layer(nn.Module):
     """A convolution, the batch norm that inference can fold into it, ReLU and a pool."""
 
-    def __init__(self, inputs: int, outputs: int):
+    def __init__(self, inputs: int, outputs: int, pooled: bool):
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(outputs)
-        self.pool = nn.MaxPool2d(2, ceil_mode=True)
+        self.pool = nn.MaxPool2d(2, ceil_mode=True) if pooled else nn.Identity()
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         return self.pool(torch.relu(self.norm(self.conv(maps))))
@@ -68,7 +75,7 @@ class CNN(PreTrainedModel):
     def __init__(self, config: CNNConfig):
         super().__init__(config)
         widths = [config.num_channels, *config.widths]
-        self.layers = nn.ModuleList(Layer(inputs, outputs) for inputs, outputs in pairwise(widths))
+        self.layers = nn.ModuleList(Layer(inputs, outputs, i in config.pools) for i, (inputs, outputs) in enumerate(pairwise(widths)))
         self.head = nn.Linear(widths[-1] * config.pixels(), config.num_labels)  # type: ignore[arg-type]
         self.post_init()
 
