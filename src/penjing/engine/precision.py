@@ -56,7 +56,7 @@ class Weights:
 
     def __init__(self, model: nn.Module, names: Collection[str], precision: str):
         self.model: Any = model
-        self.model.to(memory_format=torch.channels_last)  # a convolution is faster so
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a convolution is faster so
         kept = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
         products = [module for module in model.modules() if any(p.ndim > 1 for p in module.parameters(recurse=False))]
         rounded = {id(p) for module in products for p in module.parameters(recurse=False)} - kept
