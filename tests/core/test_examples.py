@@ -217,13 +217,6 @@ def test_required_numbers_become_text_and_text_numbers(tmp_path):
     )
 
 
-def test_optional_columns_may_be_missing_or_have_gaps(tmp_path):
-    (tmp_path / "a.csv").write_text("text,label\ngood,\nbad,0\n")
-    assert read(tmp_path / "a.csv").require({"text": str, "label": str}, optional=("label",))[0] == {"text": "good", "label": ""}
-    (tmp_path / "b.csv").write_text("text\ngood\n")
-    assert read(tmp_path / "b.csv").require({"text": str, "label": str}, optional=("label",))[0] == {"text": "good"}
-
-
 def test_a_view_is_not_blamed_for_rows_it_does_not_show(tmp_path):
     (tmp_path / "a.csv").write_text("text,label\ngood,\nbad,0\n")
     assert len(read(tmp_path / "a.csv").take([1]).require({"label": str})) == 1

@@ -30,7 +30,7 @@ def test_a_model_learns_from_all_rows_and_its_quality_is_told_on_all_of_them(lea
     found = report.facts["estimate"]
     assert found["n"] == sum(report.data["rows"].values()) == 120 and report.data["rows"]["proof"] == 0
     assert found["child"].n == 120 and found["child"].low < found["child"].value and found["baseline"].value > 0.5
-    assert "Cross-fitted in 2 rounds" in words.verdict(report) and "120 rows" in (model.path / "README.md").read_text("utf-8")
+    assert "Cross-fitted in 2 rounds" in words.verdict(words.plain(report)) and "120 rows" in (model.path / "README.md").read_text("utf-8")
     assert not [path for path in model.path.iterdir() if path.name.startswith(".")]
 
 
@@ -40,7 +40,7 @@ def test_shrinking_it_trains_its_parent_anew_without_the_rows_of_each_round(tmp_
     found = report.facts["estimate"]
     assert found["low"] <= found["loss"] <= found["high"] and found["high"] - found["low"] > 1
     assert found["loss"] == pytest.approx(100 * (found["parent"].value - found["child"].value))
-    assert "proof" not in report.facts and words.verdict(report).startswith("No proof")
+    assert "proof" not in report.facts and words.verdict(words.plain(report)).startswith("No proof")
 
 
 def test_a_parent_that_cannot_be_trained_anew_is_refused_before_anything_is_trained(tmp_path, learnt, rows, runtime):

@@ -4,6 +4,7 @@ A .tar.gz cannot be read from the middle, so it is unpacked once to a plain .tar
 """
 
 import gzip
+import io
 import os
 import tarfile
 import zipfile
@@ -11,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from penjing.core.arrow_cache import cache_file, stat_key, write
 from penjing.core.errors import DataError
@@ -112,34 +113,49 @@ def _plain(path: Path) -> Path:
 
 
 def _unpack(path: Path, to: Path) -> None:
-    limit = most_unpacked_bytes(path)
     with to.open("wb") as plain:
-        for piece in _pieces(path):
-            if plain.tell() + len(piece) > limit:
-                raise too_large(str(path), limit, "gunzip it to a .tar yourself")
-            plain.write(piece)
-
-
-def most_unpacked_bytes(path: Path) -> int:
-    """To how many bytes a packed file may grow."""
-    return max(ALWAYS_ALLOWED_BYTES, MOST_TIMES_SMALLER * path.stat().st_size)
-
-
-def too_large(name: str, limit: int, unpacking: str) -> DataError:
-    """The error for a packed file that grows beyond that."""
-    return DataError(
-        f"{name}: grows beyond {limit:,} bytes when it is unpacked",
-        wanted=f"at most {MOST_TIMES_SMALLER} times its packed size",
-        fix=f"if you trust it, {unpacking}",
-    )
+        plain.writelines(_pieces(path))
 
 
 def _pieces(path: Path) -> Iterator[bytes]:
     try:
-        with gzip.open(path) as packed:
+        with gunzipped(path, str(path), "gunzip it to a .tar yourself") as packed:
             yield from iter(lambda: packed.read(_PIECE_BYTES), b"")
     except (OSError, EOFError, zlib.error) as error:
         raise _incomplete(path, error) from None
+
+
+def gunzipped(path: Path, name: str, unpacking: str) -> io.BufferedReader:
+    """The content of a packed file; DataError where it grows like a bomb.
+
+    name        what the error calls it
+    unpacking   what to do with a file that is none
+    """
+    return io.BufferedReader(_Gunzipped(path, name, unpacking), _PIECE_BYTES)
+
+
+class _Gunzipped(io.RawIOBase):
+    def __init__(self, path: Path, name: str, unpacking: str):
+        self._file, self._name, self._unpacking = gzip.GzipFile(path), name, unpacking
+        self._most = max(ALWAYS_ALLOWED_BYTES, MOST_TIMES_SMALLER * path.stat().st_size)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self._file.read(len(buffer))
+        if self._file.tell() > self._most:
+            raise DataError(
+                f"{self._name}: grows beyond {self._most:,} bytes when it is unpacked",
+                wanted=f"at most {MOST_TIMES_SMALLER} times its packed size",
+                fix=f"if you trust it, {self._unpacking}",
+            )
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 def _incomplete(path: Path, error: Exception) -> DataError:

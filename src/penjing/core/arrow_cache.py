@@ -104,12 +104,10 @@ def converted(source: Path, convert: Callable[[], Iterator[pyarrow.RecordBatch]]
         except (pyarrow.ArrowInvalid, ValueError):  # cut short by a crash of the machine: make it again
             pass
     _require_room(source, path.parent)
-    with source.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    write(path, lambda temporary: _write(temporary, convert(), sha256, source))
+    write(path, lambda temporary: _write(temporary, convert(), digest(source), source))
     pyarrow.system_memory_pool().release_unused()
     if unread is not None:
-        write(beside, lambda temporary: _write_text(temporary, json.dumps(list(unread.items()))))
+        write(beside, lambda temporary: temporary.write_text(json.dumps(list(unread.items())), "utf-8"))
     if stat_key(source) != key:
         path.unlink(missing_ok=True)
         raise DataError(f"{source}: the file changed while it was read", fix="run the command again when it is complete")
@@ -129,7 +127,7 @@ def cache_file(kind: str, name: str) -> Path:
     return folder / name
 
 
-def write(path: Path, fill: Callable[[Path], None]) -> None:
+def write(path: Path, fill: Callable[[Path], object]) -> None:
     """Let `fill` write a temporary file beside `path`, then put it in its place at one stroke.
 
     Raises OptionError where the folder cannot be written.
@@ -161,10 +159,6 @@ def _write(path: Path, batches: Iterator[pyarrow.RecordBatch], sha256: str, sour
         _write(path, again.batches, sha256, source)
 
 
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, "utf-8")
-
-
 def _require_room(source: Path, folder: Path) -> None:
     """Raise OptionError where even a table that is half as large as its source, or as large as a packed one, would not fit."""
     size, free = source.stat().st_size, shutil.disk_usage(folder).free
@@ -175,6 +169,12 @@ def _require_room(source: Path, folder: Path) -> None:
             wanted="room for the rows as they are mapped into memory",
             fix="set the environment variable PENJING_CACHE to a folder on a larger disk, or delete what that folder no longer needs",
         )
+
+
+def digest(path: Path) -> str:
+    """sha256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def stat_key(source: Path) -> str:

@@ -311,11 +311,10 @@ class Examples(Sequence[Example]):
         kinds = {names.get(name, name): kind for name, kind in self.kinds.items() if name not in hidden}
         return replace(self, renamed=renamed, kinds=kinds, notes=self.notes + notes)
 
-    def require(self, columns: Mapping[str, type], optional: Sequence[str] = ()) -> "Examples":
+    def require(self, columns: Mapping[str, type]) -> "Examples":
         """The same rows, sure to hold these columns: str, int, float, list, Image or Sound, no value missing or empty.
 
         Numbers become text where text is wanted, and text numbers where numbers are. All rows are looked at, once, batch by batch.
-        optional    columns that may be missing or have gaps, such as labels when serving
         Raises DataError with file, column and the first row that will not do.
         """
         checked = replace(self, kinds={**self.kinds, **columns})
@@ -324,8 +323,8 @@ class Examples(Sequence[Example]):
             there = {column.name: column.data for column in checked._columns[number]}
             for name, kind in columns.items():
                 if name in there:
-                    require.check(part, name, there[name], kind, rows, name in optional)
-                elif name not in optional and rows.any():
+                    require.check(part, name, there[name], kind, rows)
+                elif rows.any():
                     raise require.missing(part.name, name, list(there))
         return checked
 

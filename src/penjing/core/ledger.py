@@ -4,7 +4,6 @@ One file a fingerprint, in the cache folder; one line a look.
 """
 
 import json
-import os
 import time
 from pathlib import Path
 
@@ -16,11 +15,8 @@ def opened(fingerprint: str, stage: str, model_sha: str) -> int:
     path = _path(fingerprint)
     path.parent.mkdir(parents=True, exist_ok=True)
     line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "stage": stage, "model": model_sha}) + "\n"
-    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    try:
-        os.write(file, line.encode())  # one write to an appending file: two processes at once both get their line
-    finally:
-        os.close(file)
+    with path.open("ab", buffering=0) as file:
+        file.write(line.encode())  # one write to an appending file: two processes at once both get their line
     return times(fingerprint)
 
 

@@ -149,16 +149,12 @@ def _number(value: Any) -> float:
 
 def _with_unit(units: dict[str, int]) -> Callable[[Any], float]:
     def convert(value: Any) -> float:
-        number, unit = re.fullmatch(r"([\d.]+)\s*([a-zA-Z]*)", str(value).strip()).groups()  # type: ignore[union-attr]
-        return float(number) * units[unit.lower()]
+        found = re.fullmatch(r"([\d.]+)\s*([a-zA-Z]*)", str(value).strip())
+        if not found:
+            raise ValueError
+        return float(found[1]) * units[found[2].lower()]
 
-    def guarded(value: Any) -> float:
-        try:
-            return convert(value)
-        except AttributeError:
-            raise ValueError from None
-
-    return guarded
+    return convert
 
 
 def _floor(value: Any) -> str:

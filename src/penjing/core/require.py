@@ -22,22 +22,15 @@ def missing(source: str, name: str, there: list[str]) -> DataError:
     )
 
 
-def check(part: Part, name: str, data: pyarrow.ChunkedArray, kind: type, rows: numpy.ndarray, gaps_allowed: bool) -> None:
+def check(part: Part, name: str, data: pyarrow.ChunkedArray, kind: type, rows: numpy.ndarray) -> None:
     """Look for values of a column that are missing, empty, or not of the kind; only in `rows`, (rows of the part,) bool.
 
     Raises DataError with the first.
     """
-    if gaps_allowed:
-        _fitting(part, name, data, kind)
-        return
     found = unusable(part, name, data, kind, rows)
     if found:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        raise DataError(
-            found[min(found)] + more,
-            wanted=KINDS[kind].words,
-            fix="correct the row or take it out",
-        )
+        raise DataError(found[min(found)] + more, wanted=KINDS[kind].words, fix="correct the row or take it out")
 
 
 def unusable(part: Part, name: str, data: pyarrow.ChunkedArray, kind: type, rows: numpy.ndarray) -> dict[int, str]:
@@ -45,7 +38,11 @@ def unusable(part: Part, name: str, data: pyarrow.ChunkedArray, kind: type, rows
 
     Raises DataError where the whole column holds another type.
     """
-    wanted = _fitting(part, name, data, kind)
+    wanted = KINDS[kind]
+    if not wanted.fits(data.type) and data.null_count < len(data):
+        raise DataError(
+            f"{part.name}: column {name!r} holds {data.type}", wanted=wanted.words, fix="convert the column, or name another by --columns"
+        )
     tests = {f"cannot be read as {wanted.words}": partial(_unusable, kind=wanted)}
     if issubclass(kind, Media) and part.folder is not None:
         tests["leads out of the folder of its table"] = partial(_outside, folder=part.folder)
@@ -60,15 +57,6 @@ def unusable(part: Part, name: str, data: pyarrow.ChunkedArray, kind: type, rows
 def _told(value: Any, problem: str) -> str:
     empty = value is None or value == [] or value == b"" or not str(value).strip()
     return "is empty" if empty else f"{str(value)[:60]!r} {problem}"
-
-
-def _fitting(part: Part, name: str, data: pyarrow.ChunkedArray, kind: type) -> Kind:
-    wanted = KINDS[kind]
-    if not wanted.fits(data.type) and data.null_count < len(data):
-        raise DataError(
-            f"{part.name}: column {name!r} holds {data.type}", wanted=wanted.words, fix="convert the column, or name another by --columns"
-        )
-    return wanted
 
 
 def _where(part: Part, data: pyarrow.ChunkedArray, rows: numpy.ndarray, bad: Callable[[pyarrow.Array], pyarrow.Array]) -> numpy.ndarray:

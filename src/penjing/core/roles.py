@@ -66,12 +66,10 @@ class Overlap(NamedTuple):
 
     share       estimate in [0, 1]; None where no row could be compared
     compared    different rows that it rests on: its standard error is about sqrt(share (1 - share) / compared)
-    exact       whether the sketch knows every train row, so that all rows were compared
     """
 
     share: float | None
     compared: int
-    exact: bool
 
 
 def assign(
@@ -135,11 +133,10 @@ def overlap(sketch: Sequence[str], examples: Examples, input_columns: Iterable[s
     Source: bottom-k sketches, Cohen and Kaplan 2007; here they estimate containment.
     """
     known = numpy.array([int(number, 16) for number in sketch], numpy.uint64)
-    exact = len(known) < SKETCH_SIZE
     asked = _salted(content(examples, input_columns), _SKETCH_SALT)
-    compared = numpy.unique(asked if exact else asked[asked <= known.max()])
+    compared = numpy.unique(asked if len(known) < SKETCH_SIZE else asked[asked <= known.max()])
     share = float(numpy.isin(compared, known).mean()) if len(compared) else None
-    return Overlap(share, len(compared), exact)
+    return Overlap(share, len(compared))
 
 
 def sketch(examples: Examples, input_columns: Iterable[str]) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ def card(report: Report, meta: dict[str, Any]) -> str:
         _section("By group", _groups(report)),
         _section("The proof", _proof(report)),
         _section("Use", _use(report, meta)),
-        _section("How it was made", "\n\n".join(part for part in (_learnt(report), _lineage(meta.get("lineage", []))) if part)),
+        _section("How it was made", "\n\n".join(filter(None, (_text(words.learnt_sentence(report)), _lineage(meta.get("lineage", [])))))),
         _section("Tokenizer", _text(words.tokenizer_sentence(report))),
         _section("Limits and notes", _limits(report)),
         _section("Licences", _licences(report)),
@@ -107,10 +107,8 @@ def _proof(report: Report) -> str:
     needed = f" {proof['rows_needed']} {proof.get('units', 'rows')} were needed." if proof.get("rows_needed") else ""
     text = f"{proof['method']}; floor {proof['floor_text']}.{needed} {words.opened_sentence(report)}"
     head = ("tested, in this order", "loss", "upper bound", "")
-    rows = [
-        (s["name"], words.points(s["loss"]), words.points(s["upper"]), "proven" if s["passed"] else "failed")
-        for s in proof.get("sequence", [])
-    ]
+    steps = proof.get("sequence", [])
+    rows = [(s["name"], words.points(s["loss"]), words.points(s["upper"]), "proven" if s["passed"] else "failed") for s in steps]
     return _text(text.strip()) + (f"\n\n{_table(head, rows)}" if rows else "")
 
 
@@ -118,31 +116,15 @@ def _use(report: Report, meta: dict[str, Any]) -> str:
     task = report.facts.get("task")
     if not task:
         return ""
-    config = meta["config"]
-    code = snippet(task, report.model.get("engine", "torch"), str(report.model["path"]), config)
-    own = " It brings one file of code of its own, which `trust_remote_code=True` lets run; read it first." if "auto_map" in config else ""
+    code = snippet(task, report.model.get("engine", "torch"), str(report.model["path"]), meta["config"])
+    brings = " It brings one file of code of its own, which `trust_remote_code=True` lets run; read it first."
+    own = brings if "auto_map" in meta["config"] else ""
     return f"Without penjing:{own}\n\n```python\n{code}```"
 
 
-def _learnt(report: Report) -> str:
-    return _text(words.learnt_sentence(report))
-
-
 def _lineage(lineage: Sequence[dict[str, Any]]) -> str:
-    rows = [
-        (
-            f"{number}. {step['stage']}",
-            words.parent_phrase(step.get("parent")),
-            words.data_phrase(step.get("data") or {}),
-            words.settings(step.get("options") or {}),
-            words.setting(step.get("seed", "")),
-            words.settings(step.get("versions") or {}),
-            words.moment(step.get("date") or ""),
-            words.short(step.get("key")),
-        )
-        for number, step in enumerate(lineage, 1)
-    ]
-    return _table(("step", "from", "data", "options", "seed", "versions", "date", "key"), rows) if rows else ""
+    facts = [{"step": f"{number}. {step['stage']}", **words.step_facts(step)} for number, step in enumerate(lineage, 1)]
+    return _table(list(facts[0]), [list(each.values()) for each in facts]) if facts else ""
 
 
 def _limits(report: Report) -> str:
@@ -155,9 +137,8 @@ def _limits(report: Report) -> str:
 def _licences(report: Report) -> str:
     parent = (report.parent or {}).get("licence") or "not stated"
     lines = [f"- Parent: {_text(parent)}"] if report.parent else []
-    lines += (
-        [f"- Data ({_text(report.data['name'])}): {_text(report.data.get('licence') or 'not stated')}"] if report.data.get("name") else []
-    )
+    if name := report.data.get("name"):
+        lines.append(f"- Data ({_text(name)}): {_text(report.data.get('licence') or 'not stated')}")
     if other := report.facts.get("unlabelled"):
         lines.append(f"- Rows without labels ({_text(other['name'])}): {_text(other['licence'] or 'not stated')}")
     return "\n".join(lines)
@@ -247,4 +228,4 @@ def _change(name: str, a: Measure, b: Measure) -> str:
     if not a.value or not b.value:
         return ""
     factor = b.value / a.value
-    return "same" if round(factor, 2) == 1 else f"{words.ratio(max(factor, 1 / factor))} × {'more' if factor > 1 else 'less'}"
+    return "same" if round(factor, 2) == 1 else f"{words.three_digits(max(factor, 1 / factor))} × {'more' if factor > 1 else 'less'}"

@@ -41,16 +41,7 @@ def _spoken(number: int, point: dict[str, Any], x: str, quality: str) -> str:
 
 
 def _candidates(curve: Sequence[dict[str, Any]], quality: str, this: str | None) -> str:
-    head = (
-        "",
-        "candidate",
-        "status",
-        "size",
-        "latency",
-        f"{words.title(quality)}, tuning rows",
-        "proof rows",
-        "recipe",
-    )
+    head = ("", "candidate", "status", "size", "latency", f"{words.title(quality)}, tuning rows", "proof rows", "recipe")
     chosen = [p["name"] == this for p in curve]
     caption = "Every candidate; the shaded one is this model." if any(chosen) else "Every candidate."
     rows = [_candidate(i, p, quality) for i, p in enumerate(curve, 1)]

@@ -148,11 +148,7 @@ def _cost(report: Report, name: str) -> tuple[str, str, list[str]]:
         return words.title(name), now, []
     factor = before.value / report.after[name].value
     word = ("fewer bytes" if factor > 1 else "more bytes") if name == "bytes" else ("faster" if factor > 1 else "slower")
-    return (
-        words.title(name),
-        f"{words.ratio(max(factor, 1 / factor))} ×",
-        [word, f"{words.shown(name, before)} → {now}"],
-    )
+    return words.title(name), f"{words.three_digits(max(factor, 1 / factor))} ×", [word, f"{words.shown(name, before)} → {now}"]
 
 
 def _speed(report: Report) -> tuple[str, str, list[str]]:
@@ -164,11 +160,7 @@ def _speed(report: Report) -> tuple[str, str, list[str]]:
         small.append(f"{words.shown('latency_ms', report.before['latency_ms'])} → {words.shown('latency_ms', report.after['latency_ms'])}")
     engines = latency["engine"]
     small += [f"{engines['parent']} → {engines['child']}"] if engines["parent"] != engines["child"] else [engines["child"]]
-    return (
-        "latency",
-        f"{number} ×",
-        [*small, f"{latency['threads']} thread{'s' * (latency['threads'] != 1)}, batch {latency['batch']}"],
-    )
+    return "latency", f"{number} ×", [*small, words.setup(latency)]
 
 
 def _big(text: str) -> str:
@@ -211,15 +203,8 @@ def _tested(step: dict[str, Any]) -> str:
 def _lineage(lineage: Sequence[dict[str, Any]], level: int) -> str:
     text = ""
     for number, step in enumerate(lineage, 1):
-        facts = {
-            "from": words.parent_phrase(step.get("parent")),
-            "data": words.data_phrase(step.get("data") or {}),
-            "options": words.settings(step.get("options") or {}),
-            "seed": words.setting(step.get("seed", "")),
-            "versions": words.settings(step.get("versions") or {}),
-            "key": words.short(step.get("key")),
-        }
-        heading = ", ".join(part for part in (step["stage"], words.moment(step.get("date") or "")) if part)
+        facts = words.step_facts(step)
+        heading = ", ".join(part for part in (step["stage"], facts.pop("date")) if part)
         text += f"<h{level}>{number}. {escape(heading)}</h{level}>\n{markup.facts(facts)}"
     return text
 

@@ -254,28 +254,12 @@ def _number(axes: Axes, labels: Sequence[tuple[str, float, float, str]], floor: 
     frame = axes.bbox
     for (text, x, y, colour), (cx, cy) in zip(labels, centres):
         wide = sum(12.0 if ord(letter) > 0x2E7F else 6.3 for letter in text)
-        places = [
-            (7, -4),
-            (-7 - wide, -4),
-            (4, 5),
-            (-4 - wide, 5),
-            (4, -14),
-            (-4 - wide, -14),
-            (-wide / 2, 9),
-            (-wide / 2, -19),
-        ]
+        places = [(7, -4), (-7 - wide, -4), (4, 5), (-4 - wide, 5), (4, -14), (-4 - wide, -14), (-wide / 2, 9), (-wide / 2, -19)]
         boxes = [(cx + dx, cy + dy, cx + dx + wide, cy + dy + 10) for dx, dy in places]
         inside = [box for box in boxes if box[0] >= frame.x0 and box[2] <= frame.x1 and box[1] >= frame.y0 and box[3] <= frame.y1]
         box = next((b for b in inside if not any(_overlap(b, other) for other in taken)), (inside or boxes)[0])
         taken.append(box)
-        axes.annotate(
-            text,
-            (x, y),
-            xytext=(box[0] - cx, box[1] - cy + 1),
-            textcoords="offset points",
-            fontsize=SMALL,
-            color=colour,
-        )
+        axes.annotate(text, (x, y), xytext=(box[0] - cx, box[1] - cy + 1), textcoords="offset points", fontsize=SMALL, color=colour)
     if floor is not None:
         axes.annotate("floor", (1, floor), xycoords=("axes fraction", "data"), xytext=(0, 3), textcoords="offset points",
                       ha="right", fontsize=SMALL, color=INK["failed"])  # fmt: skip

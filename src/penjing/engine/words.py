@@ -50,7 +50,7 @@ def amount(name: str, value: float, unit: str = "", better: str = "higher") -> s
     if name.endswith("parameters"):
         return _scaled(value, ("", " k", " M", " G", " T"))
     if name.endswith("_ms"):
-        return f"{_three(value)} ms"
+        return f"{three_digits(value)} ms"
     if name == "seconds" or name.endswith("_s"):
         return duration(value)
     if unit == "share" or (not unit and better == "higher" and 0 <= value <= 1):
@@ -60,7 +60,7 @@ def amount(name: str, value: float, unit: str = "", better: str = "higher") -> s
 
 def share(value: float) -> str:
     """12.3 %, 0.65 %, 100 %: three digits at most, so that a small share is not rounded to none."""
-    return f"{_three(100 * value)} %"
+    return f"{three_digits(100 * value)} %"
 
 
 def _plain(value: float) -> str:
@@ -80,11 +80,11 @@ def _scaled(value: float, units: tuple[str, ...]) -> str:
     power = 0
     while abs(value) >= 999.5 and power < len(units) - 1:
         value, power = value / 1000, power + 1
-    return (f"{value:.0f}" if power == 0 else _three(value)) + units[power]
+    return (f"{value:.0f}" if power == 0 else three_digits(value)) + units[power]
 
 
-def _three(value: float) -> str:
-    """Three significant digits without an exponent."""
+def three_digits(value: float) -> str:
+    """12.3, 4.06, 120: without an exponent."""
     size = abs(value)
     return f"{value:.0f}" if size >= 99.95 else f"{value:.1f}" if size >= 9.995 else f"{value:.2f}" if size >= 0.0995 else f"{value:.3g}"
 
@@ -122,11 +122,6 @@ def points(value: float) -> str:
     return text.replace("-0.0", "0.0").replace("-", "−") if round(value, 3) == 0 else text.replace("-", "−")
 
 
-def ratio(value: float) -> str:
-    """12.3, 4.06, 120: three digits at most."""
-    return _three(value)
-
-
 def primary(report: Report) -> str | None:
     """The measure that floors speak of; None for a report that measured no quality."""
     named = report.facts.get("metric")
@@ -154,7 +149,7 @@ def verdict(report: Report) -> str:
 def estimate_sentence(report: Report) -> str:
     """What a cross-fit found; a number with its interval, and that it proves nothing."""
     found, name = report.facts["estimate"], str(primary(report))
-    shown = {who: with_interval(name, _measure(found[who])) for who in ("child", "parent", "baseline") if who in found}
+    shown = {who: with_interval(name, Measure(**found[who])) for who in ("child", "parent", "baseline") if who in found}
     told = f"{found['n']} rows{' in groups' if found['units'] == 'groups' else ''}, each answered by a model that has not seen it"
     beside = ", ".join(f"{who} {shown[who]}" for who in ("parent", "baseline") if who in shown)
     quality = f"{title(name)} {shown['child']}" + (f" ({beside})" if beside else "")
@@ -162,11 +157,6 @@ def estimate_sentence(report: Report) -> str:
         return f"Cross-fitted in {found['rounds']} rounds: {quality} on {told}. This model has learnt from all rows."
     lost = f"{points(found['loss'])} points ({points(found['low'])} to {points(found['high'])}, two-sided 95 %)"
     return f"No proof, but cross-fitted in {found['rounds']} rounds: models made in this way lose {lost} on {told}; {quality}."
-
-
-def _measure(found: Any) -> Measure:
-    """A measure inside the facts, which a file holds as a dict."""
-    return found if isinstance(found, Measure) else Measure(**found)
 
 
 def _capital(text: str) -> str:
@@ -236,7 +226,7 @@ def size_sentence(report: Report) -> str:
     word, factor = ("fewer", before.value / after.value) if after.value <= before.value else ("more", after.value / before.value)
     if round(factor, 2) == 1.0:
         return f"{shown('bytes', after)}, as much as its parent."
-    return f"{ratio(factor)} × {word} bytes: {shown('bytes', before)} before, {shown('bytes', after)} now."
+    return f"{three_digits(factor)} × {word} bytes: {shown('bytes', before)} before, {shown('bytes', after)} now."
 
 
 def speed(latency: dict[str, Any]) -> tuple[str, str]:
@@ -244,8 +234,13 @@ def speed(latency: dict[str, Any]) -> tuple[str, str]:
     value, low, high = latency["ratio"], latency.get("low"), latency.get("high")
     if value < 1:
         value, low, high = 1 / value, high and 1 / high, low and 1 / low
-    ends = f" ({ratio(low)}–{ratio(high)})" if low and high else ""
-    return ratio(value) + ends, "faster" if latency["ratio"] >= 1 else "slower"
+    ends = f" ({three_digits(low)}–{three_digits(high)})" if low and high else ""
+    return three_digits(value) + ends, "faster" if latency["ratio"] >= 1 else "slower"
+
+
+def setup(latency: dict[str, Any]) -> str:
+    """How it was timed: 1 thread, batch 1."""
+    return f"{latency['threads']} thread{'s' * (latency['threads'] != 1)}, batch {latency['batch']}"
 
 
 def speed_sentence(report: Report) -> str:
@@ -253,12 +248,11 @@ def speed_sentence(report: Report) -> str:
     latency = report.facts.get("latency")
     if not latency:
         return ""
-    engine = latency["engine"]
-    setup = f"{latency['threads']} thread{'s' * (latency['threads'] != 1)}, batch {latency['batch']}"
+    engine, how = latency["engine"], setup(latency)
     if latency.get("ratio") is None:
-        return f"Timed with {engine['child']}, {setup}."
+        return f"Timed with {engine['child']}, {how}."
     factor, word = speed(latency)
-    text = f"{factor} × {word} than its parent: {engine['child']} against {engine['parent']}, {setup}, both timed in turns on one machine."
+    text = f"{factor} × {word} than its parent: {engine['child']} against {engine['parent']}, {how}, both timed in turns on one machine."
     if latency.get("parent_on_child_engine_ms"):
         text += f" The parent on the model's engine takes {amount('latency_ms', latency['parent_on_child_engine_ms'])}."
     return text
@@ -363,14 +357,9 @@ def table(report: Report) -> list[tuple[str, str, str, str, str]]:
 def groups(report: Report) -> list[tuple[str, str, str, str]]:
     """Group, its rows, the primary measure of parent and model in it, for the largest groups; empty where there are none."""
     name, found = primary(report), report.facts.get("groups") or {"largest": []}
-    return [
-        (
-            part["group"],
-            str(part["n"]),
-            *(with_interval(str(name), Measure(**part[who])) if who in part else "" for who in ("parent", "child")),
-        )
-        for part in found["largest"]
-    ]
+    both = ("parent", "child")
+    cells = ([with_interval(str(name), Measure(**part[who])) if who in part else "" for who in both] for part in found["largest"])
+    return [(part["group"], str(part["n"]), parent, child) for part, (parent, child) in zip(found["largest"], cells)]
 
 
 def groups_caption(report: Report) -> str:
@@ -402,9 +391,17 @@ def short(digest: str | None) -> str:
     return (digest or "")[:12]
 
 
-def moment(date: str) -> str:
-    """2026-11-22T02:38:32+00:00 as 2026-11-22."""
-    return date[:10]
+def step_facts(step: dict[str, Any]) -> dict[str, str]:
+    """A step of a lineage: what a model was made of, how and when; empty text for what is not known."""
+    return {
+        "from": parent_phrase(step.get("parent")),
+        "data": data_phrase(step.get("data") or {}),
+        "options": settings(step.get("options") or {}),
+        "seed": setting(step.get("seed", "")),
+        "versions": settings(step.get("versions") or {}),
+        "date": (step.get("date") or "")[:10],
+        "key": short(step.get("key")),
+    }
 
 
 def columns(text: str) -> int:

@@ -30,13 +30,7 @@ def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
 
 
 def bootstrap(
-    score: Scores,
-    n: int,
-    *,
-    level: float = 0.95,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    groups: Sequence[Hashable] | None = None,
+    score: Scores, n: int, *, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0, groups: Sequence[Hashable] | None = None
 ) -> tuple[Any, Any]:
     """Two-sided percentile interval of `score` over n rows; rows of one group are drawn together. Of several metrics: lists of ends.
 
@@ -49,14 +43,7 @@ def bootstrap(
     return low.tolist(), high.tolist()
 
 
-def resample(
-    score: Scores,
-    n: int,
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    groups: Sequence[Hashable] | None = None,
-) -> np.ndarray:
+def resample(score: Scores, n: int, *, resamples: int = RESAMPLES, seed: int = 0, groups: Sequence[Hashable] | None = None) -> np.ndarray:
     """(resamples,) scores of as many units drawn with replacement, (resamples, k) of k metrics; equal seeds and groups draw equal rows.
 
     groups    (n,) the name of each row's group; None: every row is its own unit

@@ -14,18 +14,9 @@ def of_files(files: Sequence[Path], folder: Path) -> str:
     known = arrow_cache.cache_file("sha256", hashlib.sha256("\n".join(seen).encode()).hexdigest()[:40])
     if not known.exists():
         if len(files) == 1:
-            sha256 = _digest(files[0])
+            sha256 = arrow_cache.digest(files[0])
         else:
-            contents = "\n".join(f"{file.relative_to(folder)}\n{_digest(file)}" for file in files)
+            contents = "\n".join(f"{file.relative_to(folder)}\n{arrow_cache.digest(file)}" for file in files)
             sha256 = hashlib.sha256(contents.encode()).hexdigest()
-        arrow_cache.write(known, lambda temporary: _note(temporary, sha256))
+        arrow_cache.write(known, lambda temporary: temporary.write_text(sha256))
     return known.read_text()
-
-
-def _note(path: Path, text: str) -> None:
-    path.write_text(text)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,7 +5,6 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import pyarrow
 
@@ -36,7 +35,7 @@ def part(path: Path, name: str, split: str | None = None) -> Part:
     labels = [_label(file, name, 1 if below else 0, media.noun) for file in found]
     table = pyarrow.table({media.column: pyarrow.array(found, pyarrow.string()), "label": pyarrow.array(labels, pyarrow.string())})
     sha256 = of_files([path] if path.is_file() else [path / file for file in found], path)
-    source = functools.partial(_member, path) if path.is_file() else functools.partial(in_cell, path)
+    source = functools.partial(Member, path) if path.is_file() else functools.partial(in_cell, path)
     return Part(name, split, Stored(table, sha256), functools.partial(_place, found, name), source)
 
 
@@ -83,10 +82,6 @@ def _walk(folder: Path, prefix: str, top: Path, above: tuple[str, ...]) -> Itera
                 yield from _walk(Path(entry.path), f"{prefix}{entry.name}/", top, (*above, os.path.realpath(entry.path)))
             else:
                 yield prefix + entry.name
-
-
-def _member(path: Path, value: Any) -> Member:
-    return Member(path, value)
 
 
 def _place(found: list[str], name: str, row: int) -> str:

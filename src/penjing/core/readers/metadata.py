@@ -3,7 +3,6 @@
 The layout of the Hugging Face hub's image and audio folders, whose column is `file_name`; any other column that holds the names will do.
 """
 
-import functools
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterator
@@ -48,7 +47,7 @@ def part(folder: Path, name: str, split: str | None = None, skip_bad: bool = Fal
     used = {path, *(place.archive if isinstance(place, Member) else place for place in files.values())}
     stored = whole.stored.table
     renamed = stored.rename_columns([media.column if stored_name == column else stored_name for stored_name in stored.column_names])
-    return replace(whole, stored=Stored(renamed, of_files(sorted(used), folder)), source=functools.partial(_of, files), folder=None)
+    return replace(whole, stored=Stored(renamed, of_files(sorted(used), folder)), source=files.__getitem__, folder=None)
 
 
 def by_split(whole: Part) -> list[Part]:
@@ -131,12 +130,4 @@ def _unclear(place: str, column: str, value: str, there: list[str]) -> DataError
 def _chosen(whole: Part, split: str, rows: numpy.ndarray) -> Part:
     sha256 = hashlib.sha256(f"{whole.stored.sha256} {split}".encode()).hexdigest()
     stored = Stored(whole.stored.table.take(pyarrow.array(rows)), sha256)
-    return replace(whole, split=split, stored=stored, place=functools.partial(_place, whole, rows))
-
-
-def _place(whole: Part, rows: numpy.ndarray, row: int) -> str:
-    return whole.place(int(rows[row]))
-
-
-def _of(files: dict[str, Path | Member], value: str) -> Path | Member:
-    return files[value]
+    return replace(whole.moved(stored, rows), split=split)

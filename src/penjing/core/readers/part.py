@@ -41,7 +41,11 @@ class Part:
     def without(self, rows: Sequence[int]) -> "Part":
         """The same source but for these rows, in their order."""
         kept = numpy.delete(numpy.arange(len(self.stored.table)), rows)
-        return replace(self, stored=self.stored.without(rows), place=functools.partial(_moved, self.place, kept))
+        return self.moved(self.stored.without(rows), kept)
+
+    def moved(self, stored: Stored, kept: numpy.ndarray) -> "Part":
+        """The same source of which `stored` holds only these rows."""
+        return replace(self, stored=stored, place=functools.partial(_moved, self.place, kept))
 
 
 def _moved(place: Callable[[int], str], kept: numpy.ndarray, row: int) -> str:

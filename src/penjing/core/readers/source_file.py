@@ -8,9 +8,8 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from penjing.core.archives import most_unpacked_bytes, too_large
+from penjing.core.archives import gunzipped
 from penjing.core.errors import DataError
 
 BOM = codecs.BOM_UTF8
@@ -25,7 +24,7 @@ def unpacked(path: Path, name: str) -> Iterator[io.BufferedIOBase]:
     Raises DataError for damaged gzip, an unreadable file, an empty one, and one that grows like a bomb.
     """
     try:
-        with _Unpacked(path, name) if path.suffix == ".gz" else path.open("rb") as file:
+        with gunzipped(path, name, "gunzip it yourself") if path.suffix == ".gz" else path.open("rb") as file:
             if not file.peek(1):
                 raise DataError(f"{name}: the file is empty", wanted="a file with rows")
             yield file
@@ -35,32 +34,6 @@ def unpacked(path: Path, name: str) -> Iterator[io.BufferedIOBase]:
         ) from None
     except PermissionError as error:
         raise DataError(f"{name}: cannot be read ({error.strerror})", fix=f"chmod u+r {path}") from None
-
-
-class _Unpacked(io.BufferedReader):
-    """The content of a .gz file, as far as it may grow."""
-
-    def __init__(self, path: Path, name: str):
-        super().__init__(_Counted(path, name), _PIECE_BYTES)
-
-
-class _Counted(io.RawIOBase):
-    def __init__(self, path: Path, name: str):
-        self._file, self._name, self._limit = gzip.GzipFile(path), name, most_unpacked_bytes(path)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        piece = self._file.read(len(buffer))
-        if self._file.tell() > self._limit:
-            raise too_large(self._name, self._limit, "gunzip it yourself")
-        buffer[: len(piece)] = piece
-        return len(piece)
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
 
 
 def explain_bytes(path: Path, name: str, unit: str = "row") -> DataError | None:

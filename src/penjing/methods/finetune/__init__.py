@@ -1,15 +1,14 @@
-"""Which weights learn, and how fast. A method has `Options`, says whether it needs PRETRAINED weights, and
+"""Which weights learn, and how fast. A method has `Options`, and
 
+PRETRAINED                                      whether it builds on weights that have learnt something: then it is refused for new:<size>
 fits(anatomy) -> bool                           whether the model has what the method works on
 apply(model, anatomy, settings) -> Learner      what the training loop shall train; nothing is trained here
 
-Where weights are drawn they come from torch's generator, which the caller has seeded.
+`model` may be changed in place until `Learner.plain` is called. Where weights are drawn they come from torch's generator, which the caller has seeded.
 """
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
-
-from penjing.core.contracts import Anatomy
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -39,24 +38,6 @@ class Learner(NamedTuple):
     drawn: bool = False
     active: tuple[str, ...] = ("",)
     note: str = ""
-
-
-class Method(Protocol):
-    """What a module of this folder is."""
-
-    Options: type
-    """A frozen dataclass; its fields become flags."""
-
-    PRETRAINED: bool
-    """Whether it builds on weights that have learnt something: then it is refused for new:<size>."""
-
-    def fits(self, anatomy: Anatomy) -> bool:
-        """Whether the model has what the method works on."""
-        ...
-
-    def apply(self, model: "PreTrainedModel", anatomy: Anatomy, settings: Any) -> Learner:
-        """`model` may be changed in place until `plain` is called."""
-        ...
 
 
 def whole(model: "PreTrainedModel") -> Learner:

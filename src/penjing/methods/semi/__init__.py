@@ -1,10 +1,13 @@
-"""What rows without labels teach, where each row's answer is one label; one file a method.
+"""What rows without labels teach, where each row's answer is one label; one file a method. A method has
 
-A method is a module with `apply` and `COMPARES_VIEWS`, as `Method` says.
+COMPARES_VIEWS                                                          whether it needs augmentations, and goes with no other loss
+apply(functions, labelled, unlabelled, confidence) -> (Trained, int)    the model, and of how many rows without labels it has been sure
+
+`confidence` is the least score that counts as sure.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from penjing.core.contracts import Batch, Prediction, RowLoss
 from penjing.core.examples import Examples
@@ -30,17 +33,6 @@ class Functions(NamedTuple):
     join: Callable[..., Examples]
     loss: Loss
     logits: Callable[[Any, Batch], Any]
-
-
-class Method(Protocol):
-    """What a module of this folder is."""
-
-    COMPARES_VIEWS: bool
-    """Whether it needs augmentations, and a loss of its own that goes with no other."""
-
-    def apply(self, functions: Functions, labelled: Examples, unlabelled: Examples, confidence: float) -> tuple[Trained, int]:
-        """The model, and of how many rows without labels it has been sure; `confidence` is the least score that counts as sure."""
-        ...
 
 
 def sure(answers: Sequence[Prediction], confidence: float) -> list[int]:
