@@ -8,6 +8,7 @@ with the outputs for each picture and its mirror image averaged.
 
 import argparse
 import json
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def main() -> None:
     """Print a section for BENCHMARKS.md."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="the folder that holds cifar10/")
-    parser.add_argument("--epochs", type=float, default=16.0)
+    parser.add_argument("--epochs", type=float, default=18.0)
     parser.add_argument("--threads", type=int, default=0)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -48,7 +49,7 @@ def split(source: Path, folder: Path) -> Path:
     rows = parquet.read_table(source / "train.parquet")
     parquet.write_table(rows.slice(0, len(rows) - TUNE_ROWS), folder / "train.parquet")
     parquet.write_table(rows.slice(len(rows) - TUNE_ROWS), folder / "validation.parquet")
-    (folder / "test.parquet").symlink_to((source / "test.parquet").resolve())
+    shutil.copy(source / "test.parquet", folder)
     return folder
 
 

@@ -65,11 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     command = words[0] if words and words[0] in COMMANDS else ""
     try:
-        try:
-            answer = _run(command, words)
-        except Shown as help:
-            answer = str(help)
-        print(answer, flush=True)
+        print(_run(command, words), flush=True)
         return 0
     except PenjingError as error:
         error.fix = error.fix or f"penjing {command} --help".replace("  ", " ")
@@ -97,7 +93,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(command: str, words: list[str]) -> str:
     if command:
-        return COMMANDS[command](Parser(f"penjing {command}", _about(command)), words[1:])
+        try:
+            return COMMANDS[command](Parser(f"penjing {command}", _about(command)), words[1:])
+        except Shown as help:
+            return str(help)
     if not words or words in (["-h"], ["--help"]):
         return _top()
     if words[0] == "--version":

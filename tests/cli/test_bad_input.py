@@ -472,7 +472,7 @@ def test_nothing_to_predict_and_text_that_is_not_utf8_are_refused(refused, tmp_p
 def test_a_card_of_a_directory_that_no_stage_wrote_is_refused(refused, copy):
     (copy("text") / "report.json").unlink()
     refused(("card", "text"), "text has no report.json", "a stage of penjing", "penjing evaluate text DATA")
-    assert load.task_for(ModelDir.open("text"), None).labels == ["bad", "good"]
+    assert load.task_for(ModelDir.open("text")).labels == ["bad", "good"]
 
 
 ALIKE = "text,label\n" + "".join(f"word {i},{('Good', 'bad', 'good ')[i % 3]}\n" for i in range(61))

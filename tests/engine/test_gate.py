@@ -20,7 +20,7 @@ def saved(text_parent, tmp_path, runtime):
     """(a copy of a trained directory, its task, probe batch, logits in memory)."""
     shutil.copytree(text_parent, tmp_path / "copy")
     base = ModelDir.open(tmp_path / "copy")
-    task = task_for(base, None)
+    task = task_for(base)
     loaded = load(base, task, runtime)
     import random
 

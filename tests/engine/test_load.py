@@ -42,7 +42,7 @@ def test_a_checkpoint_answers_with_the_tokenizer_of_the_folder_above(checkpoint,
         (checkpoint.parent / name).unlink()
     base = ModelDir.open(checkpoint)
     with pytest.raises(ModelError, match="checkpoint-500 holds no tokenizer") as caught:
-        load.load_processor(base, load.task_for(base, None))
+        load.load_processor(base, load.task_for(base))
     assert caught.value.wanted == "tokenizer.json beside the weights" and str(checkpoint) in caught.value.fix
 
 
@@ -50,5 +50,5 @@ def test_a_model_of_images_without_its_processor_is_refused(tmp_path, image_pare
     shutil.copytree(image_parent, tmp_path / "model", ignore=shutil.ignore_patterns("*processor*"))
     base = ModelDir.open(tmp_path / "model")
     with pytest.raises(ModelError, match="model holds no image processor") as caught:
-        load.load_processor(base, load.task_for(base, None))
+        load.load_processor(base, load.task_for(base))
     assert caught.value.wanted == "preprocessor_config.json beside the weights"

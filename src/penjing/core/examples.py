@@ -6,6 +6,7 @@ that copy nothing. Whatever cannot be used is an error that names file, row and 
 
 import bisect
 import hashlib
+import itertools
 import operator
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -124,7 +125,7 @@ class Examples(Sequence[Example]):
         return [column.name for column in self._columns[0]]
 
     def __len__(self) -> int:
-        return int(self._ends[-1]) if self.chosen is None else len(self.chosen)
+        return int(self._starts[-1]) if self.chosen is None else len(self.chosen)
 
     @overload
     def __getitem__(self, i: int) -> Example: ...
@@ -137,13 +138,11 @@ class Examples(Sequence[Example]):
         part = self.parts[number]
         part.stored.touched(len(self._columns[number]))
         example: Example = {}
-        for column in self._columns[number]:
-            value = column.data[row].as_py()
-            if value is None:
-                example[column.name] = None
-            else:
-                found = column.media
-                example[column.name] = found(part.source(value), part.place(row)) if found else column.convert(value)
+        for name, data, convert, media in self._columns[number]:
+            value = data[row].as_py()
+            if value is not None:
+                value = media(part.source(value), part.place(row)) if media else convert(value)
+            example[name] = value
         return example
 
     def __iter__(self) -> Iterator[Example]:
@@ -217,10 +216,8 @@ class Examples(Sequence[Example]):
 
     def with_column(self, name: str, values: Sequence[Any], kind: type) -> "Examples":
         """All rows of the files with one column more, which is held in memory; a column of theirs that has this name is hidden."""
-        ends, held = [0, *self._ends.tolist()], pyarrow.array(values)
-        wider = [
-            replace(part, stored=part.stored.with_column(name, held[start:end])) for part, start, end in zip(self.parts, ends, ends[1:])
-        ]
+        held, places = pyarrow.array(values), itertools.pairwise(self._starts.tolist())
+        wider = [replace(part, stored=part.stored.with_column(name, held[start:end])) for part, (start, end) in zip(self.parts, places)]
         renamed = {new: stored for new, stored in self.renamed.items() if new != name}
         return replace(self, parts=tuple(wider), chosen=None, renamed=renamed, kinds={**self.kinds, name: kind})
 
@@ -232,11 +229,11 @@ class Examples(Sequence[Example]):
         numbers = [numpy.arange(len(rows)) if rows.chosen is None else rows.chosen for rows in (self, others)]
         both = []
         for rows, chosen, held in zip((self, others), numbers, (self.column(column), values)):
-            whole: list[Any] = [None] * int(rows._ends[-1])
+            whole: list[Any] = [None] * int(rows._starts[-1])
             for row, value in zip(chosen.tolist(), held):
                 whole[row] = value
             both.append(rows.with_column(column, whole, self.kinds[column]))
-        chosen = numpy.concatenate([numbers[0], numbers[1] + self._ends[-1]])
+        chosen = numpy.concatenate([numbers[0], numbers[1] + self._starts[-1]])
         return replace(both[0], parts=both[0].parts + both[1].parts, chosen=chosen)
 
     @property
@@ -251,7 +248,7 @@ class Examples(Sequence[Example]):
         """
         found: dict[int, str] = {}
         for number, part in enumerate(self.parts):
-            there, start = {column.name: column.data for column in self._columns[number]}, int(self._ends[number]) - len(part.stored.table)
+            there, start = {column.name: column.data for column in self._columns[number]}, int(self._starts[number])
             for name, kind in columns.items():
                 if name not in there:
                     raise require.missing(part.name, name, list(there))
@@ -269,12 +266,10 @@ class Examples(Sequence[Example]):
 
     def without(self, rows: Collection[int]) -> "Examples":
         """All rows of the files but these, as if the files did not hold them; nothing is copied."""
-        parts, start = [], 0
-        for part in self.parts:
-            end = start + len(part.stored.table)
+        parts = []
+        for part, (start, end) in zip(self.parts, itertools.pairwise(self._starts.tolist())):
             gone = sorted(row - start for row in rows if start <= row < end)
             parts.append(part.without(gone) if gone else part)
-            start = end
         return replace(self, parts=tuple(part for part in parts if len(part.stored.table)))
 
     def is_media(self, name: str) -> bool:
@@ -294,7 +289,7 @@ class Examples(Sequence[Example]):
     def part_of_rows(self) -> numpy.ndarray:
         """(rows,) int64 place in `parts` of every row."""
         rows = numpy.arange(len(self)) if self.chosen is None else self.chosen
-        return numpy.searchsorted(self._ends, rows, side="right")
+        return numpy.searchsorted(self._starts, rows, side="right") - 1
 
     def rename(self, names: Mapping[str, str]) -> "Examples":
         """A view whose columns are called otherwise: {"sentence": "text"}. A column that already has the new name is hidden.
@@ -345,9 +340,9 @@ class Examples(Sequence[Example]):
             yield _Column(name, data, convert, kinds.media_in(name, data.type, kind))
 
     @cached_property
-    def _ends(self) -> numpy.ndarray:
-        """(parts,) how many rows lie in the parts up to each."""
-        return numpy.cumsum([len(part.stored.table) for part in self.parts])
+    def _starts(self) -> numpy.ndarray:
+        """(parts + 1,) how many rows lie in the parts before each, and in all."""
+        return numpy.cumsum([0, *(len(part.stored.table) for part in self.parts)])
 
     def _locate(self, i: int) -> tuple[int, int]:
         """Part and row in it."""
@@ -356,12 +351,12 @@ class Examples(Sequence[Example]):
             raise IndexError(f"row {i} of {len(self)}")
         i = i % len(self)
         whole = i if self.chosen is None else int(self.chosen[i])
-        number = bisect.bisect_right(self._ends, whole)
-        return number, whole - (int(self._ends[number - 1]) if number else 0)
+        number = bisect.bisect_right(self._starts, whole) - 1
+        return number, whole - int(self._starts[number])
 
     def _rows_of(self, number: int) -> numpy.ndarray:
         """(rows of the part,) bool, which of them this view shows."""
-        start, end = int(self._ends[number - 1]) if number else 0, int(self._ends[number])
+        start, end = self._starts[number : number + 2].tolist()
         if self.chosen is None:
             return numpy.ones(end - start, bool)
         shown = numpy.zeros(end - start, bool)

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from penjing.core import find
 from penjing.core.contracts import Task
-from penjing.core.errors import ModelError, OptionError, TaskError, nearest
+from penjing.core.errors import ModelError, OptionError, TaskError
 from penjing.core.model_dir import ModelDir
 from penjing.core.runtime import Runtime
 
@@ -121,15 +121,18 @@ def load_processor(base: ModelDir, task: Task) -> Any:
     return processor
 
 
-def task_for(base: ModelDir, name: str | None, labels: list[str] | None = None) -> Task:
-    """The task of a directory; `name` overrides what it says of itself, `labels` its labels.
+def task_for(base: ModelDir) -> Task:
+    """The task of a directory.
 
-    Raises TaskError where neither knows.
+    Raises TaskError where it does not say which that is, ModelError where it does not name its labels.
     """
-    name = name or base.task
-    if name is None:
-        raise TaskError(f"{base} does not say which task it is for", wanted=nearest("", find.names("tasks")), fix="pass --task")
-    return find.find("tasks", name).TASK(labels if labels is not None else base.labels or [], base.head).of(base.config)
+    if base.task is None:
+        raise TaskError(
+            f"{base} does not say which task it is for", wanted="a model that was trained for one", fix="penjing finetune it first"
+        )
+    if base.labels is None:
+        raise ModelError(f"{base.path} does not name its labels", wanted="id2label in config.json", fix="penjing finetune it first")
+    return find.find("tasks", base.task).TASK(base.labels, base.head).of(base.config)  # type: ignore[no-any-return]
 
 
 def save(loaded: Loaded, out: Path) -> ModelDir:

@@ -1,5 +1,6 @@
 """What is wrong with a call is said before its rows are read and long before anything is trained."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from penjing.core.model_dir import ModelDir
 from penjing.core.options import spell
 from penjing.core.runtime import Runtime, gpus, place_of_rank
 from penjing.core.tokenizing import Tokenizing
+from penjing.core.training import Training
 
 FINETUNE, AUGMENT, SEMI = "methods.finetune", "methods.augment", "methods.semi"
 
@@ -74,11 +76,29 @@ def head_of_data(kind: type[Task], data: str | Path, options: DataOptions) -> st
     return kind.guess_head(set if is_list(held) else float if pyarrow.types.is_floating(held) else str)
 
 
-def require_models(stage: str, base: ModelDir | str, options: Any, task: type[Task], makes: bool, runtime: Runtime) -> None:
-    """Raise unless the stage can work with `base` and with every model that its options name: sizes, engines, labels.
+def require_possible(stage: str, base: ModelDir | str, options: Any, task: type[Task], makes: bool, runtime: Runtime) -> None:
+    """Raise unless the stage can do what its options say with `base`, with the models that they name, and on this machine.
 
     makes   whether it trains or changes the model
     """
+    from penjing.engine.load import require_device
+
+    _require_models(stage, base, options, task, makes, runtime)
+    if "semi" in vars(options):
+        _require_semi(options, task)
+    if training := vars(options).get("training"):
+        _require_augmentations(training.augment or (), task)
+        _require_one_training(stage, options)
+        _require_ranks_for_shards(training)
+        _require_precision(training.precision, runtime)
+    require_device(runtime)
+    if training:
+        _require_gpus(training.ranks, runtime)
+        _require_parts(base, options, task, runtime)
+
+
+def _require_models(stage: str, base: ModelDir | str, options: Any, task: type[Task], makes: bool, runtime: Runtime) -> None:
+    """Raise unless the stage can work with `base` and with every model that its options name: sizes, engines, labels."""
     from penjing.engine.create import PREFIX, check_size
     from penjing.engine.load import require_torch
 
@@ -121,10 +141,9 @@ def require_pretrained(base: str, method: str) -> None:
         )
 
 
-def require_augmentations(options: Any, task: type[Task]) -> None:
+def _require_augmentations(chosen: Iterable[str], task: type[Task]) -> None:
     """Raise OptionError for an augmentation that is not there, or that changes what this task does not read."""
-    chosen = options.training.augment if "training" in vars(options) else None
-    for name in chosen or ():
+    for name in chosen:
         kind = find(AUGMENT, name).KIND
         if kind not in task.input_columns().values():
             raise OptionError(
@@ -134,16 +153,15 @@ def require_augmentations(options: Any, task: type[Task]) -> None:
             )
 
 
-def require_semi(options: Any, task: type[Task]) -> None:
+def _require_semi(options: Any, task: type[Task]) -> None:
     """Raise OptionError for a way to learn from rows without labels that is not there, or that the other options do not fit."""
-    semi = vars(options).get("semi")
-    if semi is None or not find(SEMI, semi).COMPARES_VIEWS or options.unlabelled is None:
+    if not find(SEMI, options.semi).COMPARES_VIEWS or options.unlabelled is None:
         return
     if not options.training.augment:
-        raise OptionError(f"--semi {semi} compares views of a row, and --augment makes none", wanted=_fitting(task), fix="pass --augment")
+        raise OptionError(f"--semi {options.semi} compares views of a row, and --augment makes none", wanted=_fitting(task), fix="pass --augment")
     if options.agreement or options.class_weights != "none":
         flag = "--agreement" if options.agreement else "--class-weights"
-        raise OptionError(f"--semi {semi} has a loss of its own, without {flag}", wanted="one of them", fix=f"leave {flag} out")
+        raise OptionError(f"--semi {options.semi} has a loss of its own, without {flag}", wanted="one of them", fix=f"leave {flag} out")
 
 
 def _fitting(task: type[Task]) -> str:
@@ -168,9 +186,8 @@ def _require_same_labels(base: Any, child: ModelDir) -> None:
         )
 
 
-def require_precision(options: Any, runtime: Runtime) -> None:
+def _require_precision(asked: str, runtime: Runtime) -> None:
     """Raise OptionError for fp16 and tf32 on a processor, which has no fast products of either."""
-    asked = vars(options)["training"].precision if "training" in vars(options) else "auto"
     if asked in ("fp16", "tf32") and runtime.device == "cpu":
         raise OptionError(
             f"--precision cannot be {asked} on a processor: it has no fast products of it",
@@ -179,10 +196,9 @@ def require_precision(options: Any, runtime: Runtime) -> None:
         )
 
 
-def require_ranks_for_shards(options: Any) -> None:
+def _require_ranks_for_shards(training: Training) -> None:
     """Raise OptionError where a model shall be shared out and there is one rank, or an optimizer that needs whole matrices."""
-    training = vars(options).get("training")
-    if training is None or not training.sharded:
+    if not training.sharded:
         return
     if max(training.ranks, place_of_rank()[1]) < 2:
         raise OptionError(
@@ -196,10 +212,10 @@ def require_ranks_for_shards(options: Any) -> None:
         )
 
 
-def require_parts(base: ModelDir | str, options: Any, task: type[Task], runtime: Runtime) -> None:
+def _require_parts(base: ModelDir | str, options: Any, task: type[Task], runtime: Runtime) -> None:
     """Raise ModelError where a model that shall be trained lacks what the options of training change: dropout, or blocks."""
-    training = vars(options).get("training")
-    if training is None or (training.dropout is None and not training.gradient_checkpointing and training.compile != "on"):
+    training = options.training
+    if training.dropout is None and not training.gradient_checkpointing and training.compile != "on":
         return
     from penjing.engine import create, load
     from penjing.engine.anatomy import anatomy
@@ -220,18 +236,17 @@ def require_parts(base: ModelDir | str, options: Any, task: type[Task], runtime:
         require_compiler(training, anatomy(model).blocks, runtime.device)
 
 
-def require_gpus(options: Any, runtime: Runtime) -> None:
+def _require_gpus(ranks: int, runtime: Runtime) -> None:
     """Raise OptionError where ranks of this machine are to compute on GPUs, and there are fewer of these."""
-    ranks = vars(options)["training"].ranks if "training" in vars(options) else 1
     if runtime.device == "cuda" and ranks > max(1, there := len(gpus())):
         raise OptionError(f"--ranks {ranks} need as many GPUs, and torch finds {there}", wanted=f"{there} or fewer", fix="lower --ranks")
 
 
-def require_one_training(stage: str, options: Any) -> None:
+def _require_one_training(stage: str, options: Any) -> None:
     """Raise OptionError where several ranks shall train and the stage trains more than once: between two trainings they would part."""
     given = vars(options)
     again = next((f"--{name}" for name in ("folds", "unlabelled") if given.get(name)), stage if stage in ("shrink", "sweep") else None)
-    if again and "training" in given and max(given["training"].ranks, place_of_rank()[1]) > 1:
+    if again and max(given["training"].ranks, place_of_rank()[1]) > 1:
         raise OptionError(
             f"--ranks is for one training, and {again} trains more than once",
             wanted="finetune, distill or prune" + (f" without {again}" if again.startswith("--") else ""),

@@ -27,18 +27,7 @@ from penjing.core.roles import merge_sketches
 from penjing.core.runtime import Runtime, environment, place_of_rank, versions
 from penjing.core.unlabelled import add_unlabelled, sketches
 from penjing.stages import _cross_fit
-from penjing.stages._checks import (
-    head_of,
-    require_augmentations,
-    require_gpus,
-    require_models,
-    require_one_training,
-    require_parts,
-    require_precision,
-    require_ranks_for_shards,
-    require_semi,
-    task_type,
-)
+from penjing.stages._checks import head_of, require_possible, task_type
 
 MAKERS = ("finetune", "distill", "prune", "quantize", "shrink")
 READERS = ("evaluate", "compare")
@@ -133,20 +122,10 @@ def _help(prepared: Call) -> NoReturn:
 
 def prepare(stage: str, model: str | Path | ModelDir, data: str | Path, words: dict[str, Any], runtime: Runtime) -> Call:
     """Open and check what a stage needs, cheapest first."""
-    from penjing.engine.load import require_device
-
     options = stage_options(stage, words)
     base = str(model) if str(model).startswith(NEW) else ModelDir.open(model, runtime)
     kind = task_type(base, vars(options).get("task"), stage)
-    require_models(stage, base, options, kind, stage in MAKERS, runtime)
-    require_augmentations(options, kind)
-    require_semi(options, kind)
-    require_one_training(stage, options)
-    require_ranks_for_shards(options)
-    require_precision(options, runtime)
-    require_device(runtime)
-    require_gpus(options, runtime)
-    require_parts(base, options, kind, runtime)
+    require_possible(stage, base, options, kind, stage in MAKERS, runtime)
     salt = base.meta.get("roles", {}).get("salt") if isinstance(base, ModelDir) else None
     learns = stage == "finetune" and (isinstance(base, str) or base.labels is None or options.new_head)
     folds, agrees = vars(options).get("folds") or 0, vars(options).get("floor_agreement")

@@ -51,12 +51,12 @@ def check(source: str | Path, **words: Any) -> dict[str, Any]:
     head = options.head or head_of_data(kind, source, options.data)
     task = kind(head=head)
     data = Data.open(source, options.data, task)
-    bad = data.bad or []
+    bad, labels, there = data.bad or [], _labels(task, data), data.role("proof").units
     return {
-        "task": task_name, "head": head, **data.describe(), "num_rows": len(data.examples), "units": _units(data),
-        "num_bad": len(bad), "bad": bad[:MOST_BAD_LISTED], "labels": _labels(task, data), "alike": _alike(task, data),
+        "task": task_name, "head": head, **data.describe(), "num_rows": len(data.examples), "units": {role: data.role(role).units for role in ROLES} if data.examples.grouped else None,
+        "num_bad": len(bad), "bad": bad[:MOST_BAD_LISTED], "labels": labels, "alike": spelling.alike(labels),
         "numbers": _numbers(task, data), **_repeated(task, data), "notes": data.notes,
-        "flips_assumed": USUAL_FLIPS, "floors": _floors(data) if task.primary == "accuracy" else [],
+        "flips_assumed": USUAL_FLIPS, "floors": [_floor(points, there) for points in FLOORS] if task.primary == "accuracy" else [],
     }  # fmt: skip
 
 
@@ -72,11 +72,6 @@ def guess_task(source: str | Path, options: DataOptions) -> str:
     return fitting[0]
 
 
-def _units(data: Data) -> dict[str, int] | None:
-    """Groups of each role; None where every row is on its own."""
-    return {role: data.role(role).units for role in ROLES} if data.examples.grouped else None
-
-
 def _labels(task: Task, data: Data) -> dict[str, int]:
     targets = data.targets(task)
     counts = dict.fromkeys(task.learn_labels([target for target, _ in targets]), 0)
@@ -84,11 +79,6 @@ def _labels(task: Task, data: Data) -> dict[str, int]:
         for label in task.labels_of(target):
             counts[label] += count
     return counts
-
-
-def _alike(task: Task, data: Data) -> dict[str, str]:
-    """Labels that differ from a more frequent one in case or white space alone -> that one."""
-    return spelling.alike(_labels(task, data))
 
 
 def _numbers(task: Task, data: Data) -> dict[str, float] | None:
@@ -131,11 +121,6 @@ def _conflicts(task: Task, data: Data, keys: numpy.ndarray, rows: numpy.ndarray)
         if said != label and key not in found:
             found[key] = {"rows": [data.examples.place(before), data.examples.place(row)], "labels": [said, label]}
     return list(found.values())
-
-
-def _floors(data: Data) -> list[dict[str, Any]]:
-    there = data.role("proof").units
-    return [_floor(points, there) for points in FLOORS]
 
 
 def _floor(points: float, there: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from penjing.core.contracts import Example, Task
 from penjing.core.data import pairs
-from penjing.core.errors import DataError, ModelError, OptionError, TaskError
+from penjing.core.errors import DataError, OptionError
 from penjing.core.examples import read
 from penjing.core.kinds import media_of_file
 from penjing.core.model_dir import ModelDir
@@ -32,7 +32,7 @@ def predict(
     runtime = runtime or Runtime()
     base = ModelDir.open(base, runtime)
     load.require_device(runtime)
-    task = _task(base)
+    task = load.task_for(base)
     given = [inputs] if isinstance(inputs, str) else inputs
     rows = [row for each in given for row in _rows(each, task, pairs(columns or []), runtime)]
     if not rows:
@@ -40,18 +40,6 @@ def predict(
     encoded = batches.Encoded([row for _, row in rows], task, load.load_processor(base, task), labelled=False)
     answers = measure.answer(backends.open_backend(base, task, runtime), task, encoded, runtime.quiet, "predicting")
     return [{"input": name, "value": p.value, "score": p.score} for (name, _), p in zip(rows, answers)]
-
-
-def _task(base: ModelDir) -> Task:
-    from penjing.engine import load
-
-    if base.task is None:
-        raise TaskError(
-            f"{base} does not say which task it is for", wanted="a model that was trained for one", fix="penjing finetune it first"
-        )
-    if base.labels is None:
-        raise ModelError(f"{base.path} does not name its labels", wanted="id2label in config.json", fix="penjing finetune it first")
-    return load.task_for(base, None)
 
 
 def _rows(given: str, task: Task, renamed: dict[str, str], runtime: Runtime) -> Iterator[tuple[str, Example]]:

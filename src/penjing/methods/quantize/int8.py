@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy
@@ -157,10 +157,11 @@ def _calibrated(plain: Any, batches: Iterable[Batch], form: str, reduce_range: b
     networks) at more cost.
     """
     onnx, quantization = need("onnx", "onnx"), need("onnxruntime.quantization", "onnx")
+    feeds = ({name: value.cpu().numpy() for name, value in batch.inputs.items()} for batch in batches)
     quantization.quantize_static(
         plain,
         folder / "static.onnx",
-        _Feeds(batches),
+        SimpleNamespace(get_next=partial(next, feeds, None)),  # a CalibrationDataReader of onnxruntime
         quant_format=quantization.QuantFormat[form],
         op_types_to_quantize=list(STATIC),
         per_channel=True,
@@ -169,17 +170,6 @@ def _calibrated(plain: Any, batches: Iterable[Batch], form: str, reduce_range: b
         weight_type=quantization.QuantType.QInt8,
     )
     return onnx.load(folder / "static.onnx")
-
-
-class _Feeds:
-    """Batches as onnxruntime's calibration asks for them."""
-
-    def __init__(self, batches: Iterable[Batch]):
-        self.feeds = ({name: value.cpu().numpy() for name, value in batch.inputs.items()} for batch in batches)
-
-    def get_next(self) -> dict[str, Any] | None:
-        """The next batch; None after the last."""
-        return next(self.feeds, None)
 
 
 def _facts(plain: Any, small: Any) -> dict[str, Any]:
