@@ -48,6 +48,17 @@ def test_modules_drop_in_training_alone():
         assert torch.equal(layer.eval()(ones), ones) and torch.equal(F.dropout(ones, 0.0), ones)
 
 
+def test_padding_on_the_left_changes_no_position_that_is_read():
+    """Its first queries see no key at all."""
+    query, key, value = torch.randn(3, 2, 3, 6, 8)
+    allowed = torch.ones(6, 6, dtype=torch.bool).tril() & (torch.arange(6) >= 2)
+    alone = F.scaled_dot_product_attention(query[..., 2:, :], key[..., 2:, :], value[..., 2:, :], is_causal=True)
+    with CheapMasks(KEY):
+        found = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed)
+    assert torch.isfinite(found).all()
+    torch.testing.assert_close(found[..., 2:, :], alone)
+
+
 @pytest.mark.parametrize("how", ["causal", "bool mask", "float mask", "no mask"])
 def test_attention_is_that_of_torch_where_nothing_or_next_to_nothing_is_dropped(how):
     torch.manual_seed(0)

@@ -30,13 +30,17 @@ def passed(model, ids):
 
 
 @pytest.mark.parametrize(
-    "kind, spared", [("bert", True), ("roberta", True), ("electra", True), ("distilbert", True), ("gpt2", False), ("albert", False)]
+    "kind, spared",
+    [("bert", True), ("roberta", True), ("electra", True), ("distilbert", True), ("gpt2", False), ("albert", False), ("squeezebert", False)],
 )
-def test_outputs_and_gradients_stay_and_the_last_block_does_less_where_the_head_reads_one_position(kind, spared):
+@pytest.mark.parametrize("first", [9, 1])
+def test_outputs_and_gradients_stay_and_the_last_block_does_less_where_the_head_reads_one_position(kind, spared, first):
+    """A first row of one position tells nothing, so all of them are computed."""
     model, ids = drawn(kind), torch.randint(1, 50, (3, 9))
+    model.config.use_cache, spared = False, spared and first > 1
     ids[:, -1] = 0 if kind == "gpt2" else ids[:, -1]
     logits, gradients, operations = passed(model, ids)
-    with shortcuts(model, anatomy(model).blocks, lambda: model(input_ids=ids[:1])):
+    with shortcuts(model, anatomy(model).blocks, lambda: model(input_ids=ids[:1, :first])):
         found, others, fewer = passed(model, ids)
     torch.testing.assert_close(found, logits)
     for name, gradient in gradients.items():

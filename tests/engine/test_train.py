@@ -242,6 +242,23 @@ def test_a_batch_that_memory_cannot_hold_is_computed_in_more_parts_with_the_same
     assert parted.parts == {3: 4, 1: 8}[fits] and "not enough memory for 8 rows at once" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_memory_that_is_short_on_the_way_back_leaves_nothing_in_the_gradients(precision, runtime):
+    whole, task = started("text-classification", runtime, precision=precision)
+    parted, _ = started("text-classification", runtime, precision=precision)
+
+    def short(module, gradients, given):
+        if given[0].shape[0] > 4:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    parted.model.bert.encoder.layer[0].register_full_backward_hook(short)
+    for state in (whole, parted):
+        state.awaken = state.model.eval
+        state.model.eval()
+    wanted, found = next(train(whole, task.loss)), next(train(parted, task.loss))
+    assert parted.parts == 2 and found.gradient_norm == pytest.approx(wanted.gradient_norm, rel=0.01)
+
+
 def test_a_row_that_memory_cannot_hold_is_an_error(runtime):
     state, _ = started("text-classification", runtime)
 

@@ -58,7 +58,8 @@ class CheapMasks(TorchFunctionMode):
         if is_causal:
             attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
         if attn_mask is not None:
-            scores = scores.masked_fill(~attn_mask, -math.inf) if attn_mask.dtype == torch.bool else scores + attn_mask.to(scores.dtype)
+            lowest = torch.finfo(scores.dtype).min  # not -inf: a row that sees nothing, padding on the left, must not become not-a-number
+            scores = scores.masked_fill(~attn_mask, lowest) if attn_mask.dtype == torch.bool else scores + attn_mask.to(scores.dtype)
         return self._dropout(scores.softmax(-1), dropout_p) @ value
 
     def _mask(self, like: Tensor, p: float) -> Tensor:

@@ -22,7 +22,7 @@ from penjing.engine.train import Loss, State, gradients
 
 SHARE = 0.8  # of the room that a batch may take: the rest is for gaps between tensors, for measuring, for what others begin
 GROWTH_BYTES = 128 << 20  # by which memory has grown when the line is known well enough
-MOMENTS = 2  # of AdamW, each as large as what learns
+MOMENTS = 2  # of AdamW, each as large as what learns; others have fewer
 ROWS_SHARE = 50  # a batch holds no more than one of so many parts of the rows, so that an epoch keeps as many steps
 SAMPLE_S = 0.001
 
@@ -71,6 +71,7 @@ def _measured(state: State, loss: Loss) -> Line:
     def passes() -> None:
         gradients(state, state.share(numpy.resize(order, rows).tolist(), 0), loss)
 
+    parts = state.parts
     with untouched(state.model):
         passes()  # what is made once is there from now on: gradients, buffers of kernels
         held, free = _held_and_free(state.runtime.device)
@@ -82,6 +83,7 @@ def _measured(state: State, loss: Loss) -> Line:
                 break
             rows *= 2
     state.optimizer.zero_grad()
+    state.parts = parts  # more where memory was short for a batch that will not be
     (few, low), (many, high) = points[0], points[-1]
     each = max(1.0, (high - low) / (many - few) if many > few else (high - held) / many)
     return Line(room, high - held - each * many, each)

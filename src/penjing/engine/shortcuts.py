@@ -43,8 +43,11 @@ def shortcuts(model: nn.Module, blocks: tuple[str, ...], outputs: Callable[[], A
 def _last_to_mix(block: nn.Module, outputs: Callable[[], Any]) -> nn.Module | None:
     """The earliest part of the block behind which only the first position matters, and the block can do without the others."""
     for part in block.children():
-        with part.register_forward_hook(_poisoned):
-            found = outputs().to_tuple()
+        try:
+            with part.register_forward_hook(_poisoned):
+                found = outputs().to_tuple()
+        except TypeError:  # it hands on something else than hidden states
+            continue
         if all(isinstance(each, Tensor) and bool(torch.isfinite(each).all()) for each in found) and _goes_on(block, part, outputs):
             return part
     return None
@@ -70,7 +73,9 @@ def _first(module: nn.Module, inputs: Any, output: Any) -> Any:
 
 
 def _poisoned(module: nn.Module, inputs: Any, output: Any) -> Any:
-    """(B, T, D), alone or the first of several, with numbers in the first position alone; of another shape without any."""
+    """(B, T, D), alone or the first of several, with numbers in the first position of several alone; of another shape without any."""
+    if not isinstance(_hidden(output), Tensor):
+        raise TypeError("no hidden states")
     hidden = _hidden(output).clone()
-    hidden[:, 1 if hidden.ndim == 3 else 0 :] = math.nan
+    hidden[:, 1 if hidden.ndim == 3 and hidden.shape[1] > 1 else 0 :] = math.nan
     return (hidden, *output[1:]) if isinstance(output, tuple) else hidden

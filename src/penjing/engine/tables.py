@@ -29,7 +29,7 @@ class RowsAdamW(torch.optim.Optimizer):
     tables   the modules that read them; in a training pass each brings the rows it reads up to date first
 
     For each row are kept its moments as of the last step that read it, `age`, how many steps have gone by since then, and what these would
-    have made of the weights: decay * weights - drift * mean / (sqrt(square) + epsilon).
+    have made of the weights: decay * weights - drift * mean / (sqrt(square) + epsilon), with the epsilon of the step that read it.
 
     Source: Loshchilov, Hutter 2019, algorithm 2, summed over steps without a gradient
     """
@@ -80,7 +80,9 @@ class RowsAdamW(torch.optim.Optimizer):
         state = self.state[table]
         rows = rows[state["age"][rows] > 0]
         mean, square, age = state["mean"][rows], state["square"][rows], state["age"][rows].unsqueeze(1)
-        pull = (mean / square.sqrt().add_(EPSILON)).mul_(state["drift"][rows].unsqueeze(1))
+        read = (state["steps"] - age).clamp(min=1)  # the step that read it last
+        epsilon = EPSILON * (1 - torch.pow(FADING_SQUARE, read)).sqrt()
+        pull = (mean / (square.sqrt() + epsilon)).mul_(state["drift"][rows].unsqueeze(1))
         table.index_copy_(0, rows, (table[rows] * state["decay"][rows].unsqueeze(1)).sub_(pull))
         self._settled(state, rows, mean * torch.pow(FADING, age), square * torch.pow(FADING_SQUARE, age))
 

@@ -266,6 +266,7 @@ def _alone(state: State, share: Share) -> bool:
 def _passes(state: State, share: Share, loss: Loss) -> tuple[float, float]:
     """Sum of the losses of this rank's rows and how many targets they have, with its gradient on the weights; of their mean if alone."""
     state.optimizer.zero_grad()
+    state.model.zero_grad()  # images too, where memory was short halfway
     device = next(state.model.parameters()).device
     total, count, again = 0.0, 0.0, state.blocks if state.options.gradient_checkpointing else ()
     for number, (part, counts) in enumerate(zip(share.parts, share.counts)):

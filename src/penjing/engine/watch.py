@@ -1,6 +1,7 @@
 """What a training tells while it runs: how much of the processor it uses, a line a step, and hints where something is plainly wrong."""
 
 import json
+import math
 import shutil
 import statistics
 import time
@@ -52,7 +53,7 @@ class Watch:
         self._recent.append(step)
         if len(self._first) < RECENT:
             self._first.append(step.loss)
-        told = {**step._asdict(), "step": step.number}
+        told = {**step._asdict(), "step": step.number, "gradient_norm": step.gradient_norm if math.isfinite(step.gradient_norm) else None}
         del told["number"], told["epoch_ends"]
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(told) + "\n")
@@ -61,7 +62,7 @@ class Watch:
         memory_gb = resident_bytes() / 1e9
         if self._board:
             now, used_now = self._speed([step])
-            learnt = {f"train/{name}": told[name] for name in ("loss", "learning_rate", "gradient_norm")}
+            learnt = {f"train/{name}": told[name] for name in ("loss", "learning_rate", "gradient_norm") if told[name] is not None}
             speed = {"speed/rows_per_s": now, "speed/share_of_peak": used_now, "speed/share_waited": step.waited / step.seconds}
             self._board.point(step.number, {**learnt, **speed, "memory/GB": memory_gb})
         shown = {"loss": step.loss, "epoch": round(step.epoch, 2), "rows/s": rate, **({"of peak": f"{used:.0%}"} if used else {})}
@@ -102,7 +103,7 @@ class Watch:
             rate = self._state.options.learning_rate
             self._hint(f"the loss has not fallen in {step.number:,} steps: try another --learning-rate (now {rate:g})")
         usual = statistics.median(each.gradient_norm for each in self._recent)
-        if step.gradient_norm > 100 * usual > 0:
+        if math.inf > step.gradient_norm > 100 * usual > 0:  # it overflows in fp16 whenever its scale is tried higher
             times = step.gradient_norm / usual
             self._hint(f"the gradient of step {step.number:,} is {times:.0f} times as large as usual: try a lower --learning-rate")
         if (waited := sum(each.waited for each in self._recent) / seconds) > 0.1:
