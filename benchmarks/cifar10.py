@@ -67,7 +67,7 @@ def curve(points: list[dict[str, float]], steps: Path) -> list[list[str]]:
 def tested(out: Path, rows: Path, runtime: penjing.Runtime) -> list[list[str]]:
     """Accuracy on the test rows."""
     base = ModelDir.open(out)
-    task = load.task_for(base, None)
+    task = load.task_for(base)
     loaded, examples = load.load(base, task, runtime), Data.open(rows, DataOptions(), type(task)).role("proof")
     encoded, right, right_averaged = Encoded(examples, task, loaded.processor), 0, 0
     for numbers in measuring_batches(encoded, 256, 256):
