@@ -14,7 +14,8 @@ from typing import Any, NoReturn
 
 from penjing.core import find
 from penjing.core.errors import OptionError, PenjingError, nearest
-from penjing.core.runtime import place_of_rank
+from penjing.core.options import Flag, build, flags, spell
+from penjing.core.runtime import Runtime, environment, place_of_rank
 from penjing.core.stopping import Stopped
 
 STAGES = ("finetune", "distill", "prune", "quantize", "shrink", "evaluate", "compare")
@@ -108,8 +109,6 @@ def _run(command: str, words: list[str]) -> str:
 
 def _version(words: list[str]) -> str:
     """Versions, processor and system, as a report of a bug needs them."""
-    from penjing.core.runtime import environment
-
     found = environment()
     if words == ["--json"]:
         return json.dumps(found, ensure_ascii=False, indent=1)
@@ -134,18 +133,12 @@ def _about(command: str) -> str:
 
 
 def _common(parser: Parser) -> None:
-    from penjing.core.options import flags
-    from penjing.core.runtime import Runtime
-
     group = parser.add_argument_group("of every command")
     group.add_argument("--json", action="store_true", help="print the result for programs")
     _add(group, flags(Runtime))
 
 
-def _runtime(given: dict[str, Any]) -> Any:
-    from penjing.core.options import build, flags
-    from penjing.core.runtime import Runtime
-
+def _runtime(given: dict[str, Any]) -> Runtime:
     return build(Runtime, {flag.name: given[flag.name] for flag in flags(Runtime) if given[flag.name] is not None})
 
 
@@ -168,19 +161,20 @@ def _stage(command: str) -> Callable[[Parser, list[str]], str]:
     def act(parser: Parser, words: list[str]) -> str:
         from penjing.stages import _frame
 
-        flags = [flag for flag in _frame.stage_flags(command, _value_of("--method", words)) if flag.name != "child"]
+        known = [flag for flag in _frame.stage_flags(command, _value_of("--method", words)) if flag.name != "child"]
         makes, compares = command in _frame.MAKERS, command == "compare"
         parser.add_argument("PARENT" if compares else "MODEL", help=(MODEL_OR_NEW if command == "finetune" else MODEL)[1])
         if compares:
             parser.add_argument("CHILD", help="the model directory that is compared with it")
         parser.add_argument(DATA[0], help=DATA[1])
         if makes:
-            _add_output(parser)
-        for title, few in _grouped(flags):
-            _add(parser.add_argument_group(title) if title else parser, few, _frame.method_names(command))
+            parser.add_argument("--out", type=Path, metavar="DIRECTORY", help="where the new model directory is written")
+            parser.add_argument("--overwrite", action="store_true", help="replace what is there, once the new one is complete")
+            parser.add_argument("--dry-run", action="store_true", help="say what would be done and how long it would take")
+        _add_grouped(parser, known, command)
         _common(parser)
         given = _parse(parser, words, {"compare": " PARENT CHILD DATA"}.get(command, " MODEL DATA") + (" --out DIRECTORY" if makes else ""))
-        options = {flag.name: given[flag.name] for flag in flags if given[flag.name] is not None}
+        options = {flag.name: given[flag.name] for flag in known if given[flag.name] is not None}
         if compares:
             options["child"] = given["CHILD"]
         model, data, runtime = given["PARENT" if compares else "MODEL"], given["DATA"], _runtime(given)
@@ -197,15 +191,13 @@ def _stage(command: str) -> Callable[[Parser, list[str]], str]:
     return act
 
 
-def _add_output(parser: Parser) -> None:
-    parser.add_argument("--out", type=Path, metavar="DIRECTORY", help="where the new model directory is written")
-    parser.add_argument("--overwrite", action="store_true", help="replace what is there, once the new one is complete")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done and how long it would take")
-
-
-def _grouped(flags: Iterable[Any]) -> list[tuple[str, list[Any]]]:
+def _add_grouped(parser: Parser, known: Sequence[Flag], stage: str) -> None:
     """Flags under the headings of the help: those of the stage itself, then of training, of a new model, of the data, of the method."""
-    return [(title, few) for path, title in _TITLES.items() if (few := [flag for flag in flags if flag.path == path])]
+    from penjing.stages._frame import method_names
+
+    for path, title in _TITLES.items():
+        if few := [flag for flag in known if flag.path == path]:
+            _add(parser.add_argument_group(title) if title else parser, few, method_names(stage))
 
 
 _TITLES: dict[tuple[str, ...], str] = {
@@ -233,11 +225,9 @@ def _value_of(flag: str, words: list[str]) -> str | None:
     return None
 
 
-def _add(parser: Any, flags: Iterable[Any], methods: Sequence[str] = ()) -> None:
+def _add(parser: Any, known: Iterable[Flag], methods: Sequence[str] = ()) -> None:
     """One flag for each field of an Options class; the values stay text, which `build` converts and checks."""
-    from penjing.core.options import spell
-
-    for flag in flags:
+    for flag in known:
         choices = flag.choices or (methods if flag.name == "method" else ())
         notes = [str(note) for note in (flag.bounds, " or ".join(map(str, choices))) if note]
         usual = "" if flag.default is None or flag.kind is bool else f" [{_plain(flag.default)}]"
@@ -279,7 +269,7 @@ def _line(answer: dict[str, Any]) -> str:
     from penjing.engine import words
 
     sure = [] if answer["score"] is None else [f"{answer['score']:.3f}"]
-    return "\t".join((words.answer(answer["value"]), *sure, " ".join(answer["input"].split())))
+    return "\t".join((answer.get("told") or words.answer(answer["value"]), *sure, " ".join(answer["input"].split())))
 
 
 def _card(parser: Parser, words: list[str]) -> str:
@@ -335,15 +325,14 @@ def _run_recipe(parser: Parser, words: list[str]) -> str:
 def _sweep(parser: Parser, words: list[str]) -> str:
     from penjing.stages import _frame
 
-    flags = [flag for flag in _frame.stage_flags("finetune", _value_of("--method", words)) if flag.name != "folds"]
+    known = [flag for flag in _frame.stage_flags("finetune", _value_of("--method", words)) if flag.name != "folds"]
     parser.add_argument(MODEL_OR_NEW[0], help=MODEL_OR_NEW[1])
     parser.add_argument(DATA[0], help=DATA[1])
     parser.add_argument("--vary", action="append", default=[], metavar="OPTION=VALUE,VALUE", help="an option below and its values; "
                         "given again, each value goes with each; optimizer:momentum=sgd:0,sgd:0.9 joins values")  # fmt: skip
     parser.add_argument("--seeds", default="1", metavar="N", help="runs of each variant, each with a seed of its own [1]")
     parser.add_argument("--out", type=Path, metavar="DIRECTORY", help="folder for the best model, the report and every number")
-    for title, few in _grouped(flags):
-        _add(parser.add_argument_group(title) if title else parser, few, _frame.method_names("finetune"))
+    _add_grouped(parser, known, "finetune")
     _common(parser)
     given = _parse(parser, words, " MODEL DATA --vary OPTION=VALUE,VALUE --out DIRECTORY")
     if given["out"] is None:
@@ -351,7 +340,7 @@ def _sweep(parser: Parser, words: list[str]) -> str:
     from penjing.engine import variants
     from penjing.stages.sweep import split, sweep
 
-    options = {flag.name: given[flag.name] for flag in flags if given[flag.name] is not None}
+    options = {flag.name: given[flag.name] for flag in known if given[flag.name] is not None}
     vary, out = split(given["vary"]), given["out"]
     model, found = sweep(given["MODEL"], given["DATA"], vary=vary, out=out, seeds=given["seeds"], runtime=_runtime(given), **options)
     if given["json"]:
@@ -364,7 +353,6 @@ def _bundled() -> list[str]:
 
 
 def _check(parser: Parser, words: list[str]) -> str:
-    from penjing.core.options import flags
     from penjing.stages import check
 
     known = [flag for flag in flags(check.Options) if flag.name not in ("skip_bad_rows", "alike_labels")]

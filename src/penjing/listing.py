@@ -22,13 +22,14 @@ def methods() -> list[dict[str, Any]]:
 
 def families() -> list[dict[str, Any]]:
     """Name, first line, media and sizes of every family, each size with the number of its parameters."""
+    from penjing.core.model_dir import NEW
     from penjing.engine import create
 
     found = _named("families")
     for each in found:
         family = find.find("families", each["name"])
         each["media"] = list(family.MEDIA)
-        each["sizes"] = [{"name": create.PREFIX + size, "parameters": create.outline(size).num_parameters()} for size in family.SIZES]
+        each["sizes"] = [{"name": NEW + size, "parameters": create.outline(size).num_parameters()} for size in family.SIZES]
     return found
 
 

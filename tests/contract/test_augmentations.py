@@ -80,7 +80,7 @@ def test_type_shape_rate_and_place_stay_and_no_text_is_emptied(name, strength):
                 assert found.place == value.place and plain(found).shape == before.shape and plain(found).dtype == before.dtype
                 assert numpy.isfinite(plain(found)).all()
             if kind is Sound:
-                assert found.rate() == value.rate()
+                assert found.heading()[0] == value.heading()[0]
         assert same(plain(value), before), "the row itself was changed"
 
 

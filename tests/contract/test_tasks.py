@@ -1,5 +1,7 @@
 """The law of every task found in the folder: what the waist promises, held against rows made here."""
 
+import json
+
 import numpy
 import PIL.Image
 import pytest
@@ -25,6 +27,11 @@ TARGETS = {
 KINDS_OF_ANSWER = [(name, head) for name in names("tasks") for head in find("tasks", name).TASK.heads or (None,)]
 
 
+def name_of(answer: tuple[str, str | None]) -> str:
+    """What a test of a kind of answer is called."""
+    return "-".join(filter(None, answer))
+
+
 def rows(task: type[Task] | Task, num_rows: int = 6):
     """Rows for a task's columns, made from their types."""
     draw = numpy.random.default_rng(0)
@@ -33,11 +40,13 @@ def rows(task: type[Task] | Task, num_rows: int = 6):
         "image": lambda i: Image(draw.integers(0, 255, (8, 8), dtype=numpy.uint8), f"image {i}"),
         "audio": lambda i: Sound(draw.standard_normal(2000 + 400 * i).astype("float32") / 10, f"sound {i}"),
         "label": lambda i: TARGETS[task.columns["label"]](i),
+        "tokens": lambda i: [f"word{j}" * (1 + j % 2) for j in range(2 + i)],
+        "tags": lambda i: [LABELS[(i + j) % len(LABELS)] for j in range(2 + i)],
     }
     return [{name: values[name](i) for name in task.columns} for i in range(num_rows)]
 
 
-@pytest.fixture(params=KINDS_OF_ANSWER, ids="-".join, scope="module")
+@pytest.fixture(params=KINDS_OF_ANSWER, ids=name_of, scope="module")
 def made(request):
     """(task, examples, model, processor) for each task and each kind of answer it gives."""
     name, head = request.param
@@ -112,7 +121,8 @@ def test_every_row_gets_one_answer_in_the_words_of_the_data(made):
     answers = task.predict(lambda **inputs: model(**inputs), batch, processor)
     assert len(answers) == len(examples)
     assert all(type(answer.value) is type(task.truth(example)) for answer, example in zip(answers, examples))
-    assert all(set(task.labels_of({"label": answer.value})) <= set(task.labels) for answer in answers)
+    assert all(set(task.labels_of({task.target_columns[0]: answer.value})) <= set(task.labels) for answer in answers)
+    assert all(json.dumps(task.details(answer.value, example)) for answer, example in zip(answers, examples))
     assert all(answer.score is None or 0 <= answer.score <= 1 for answer in answers)
 
 
@@ -167,7 +177,8 @@ def test_the_baseline_learns_and_answers_in_labels(made):
 def test_labels_that_are_numbers_are_sorted_as_numbers(name):
     task = find("tasks", name).TASK()
     examples = rows(task)
-    given = [{**example, "label": str(label)} for example, label in zip(examples, (10, 9, 2, 1, 2, 10))]
+    shaped = list if task.columns[task.target_columns[0]] is list else "".join
+    given = [{**example, task.target_columns[0]: shaped([str(label)])} for example, label in zip(examples, (10, 9, 2, 1, 2, 10))]
     assert task.learn_labels(given) == ["1", "2", "9", "10"]
 
 

@@ -44,6 +44,15 @@ def test_a_renamed_weight_file_is_another_model(model):
     assert ModelDir.open(model).sha256() != before
 
 
+def test_another_tokenizer_makes_another_whole_of_the_same_weights_and_another_card_does_not(model):
+    base = ModelDir.open(model)
+    weights, whole = base.sha256(), base.whole_sha256()
+    (model / "README.md").write_text("another card")
+    assert base.whole_sha256() == whole
+    (model / "tokenizer.json").write_text('{"another": 1}')
+    assert base.whole_sha256() != whole and base.sha256() == weights
+
+
 def test_size_counts_what_the_engine_opens_and_not_the_card(model):
     size = ModelDir.open(model).bytes()
     (model / "README.md").write_text("x" * 1000)

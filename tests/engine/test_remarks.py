@@ -31,6 +31,11 @@ def test_other_models_have_nothing_to_remark():
     assert quantized_sentence(Report("prune", {})) == "" and remarks(Report("prune", {})) == []
 
 
+def test_cells_that_only_the_file_holds_in_int8_are_named(report):
+    report.facts["quantized"] |= {"fp32_cells": ["LSTM"]}
+    assert remarks(report) == ["its LSTM cells have 8 bits in the file and calculate in 32: there are no int8 kernels for them"]
+
+
 def test_a_processor_without_kernels_and_with_sums_that_overflow_is_noted(report):
     report.facts["quantized"] |= {"kernels": None, "reduce_range": True}
     first, second = remarks(report)

@@ -72,7 +72,7 @@ def test_a_key_changes_with_everything_the_result_depends_on(pruned, text_parent
     assert key(keep_share=0.25)["options"] != usual["options"]
     assert key(runtime=penjing.Runtime(seed=1))["seed"] == 1
     distilled = [key("distill", student=student) for student in (str(pruned[0].path), str(text_parent))]
-    assert distilled[0]["student"] == pruned[0].sha256() != distilled[1]["student"]
+    assert distilled[0]["student"] == pruned[0].whole_sha256() != distilled[1]["student"]
 
 
 def test_what_differs_is_named_with_both_values(pruned, text_parent, reviews, runtime):

@@ -31,13 +31,6 @@ class Member(NamedTuple):
     name: str
 
 
-class _Place(NamedTuple):
-    """Where the bytes of a tar's member lie."""
-
-    offset: int
-    size: int
-
-
 def is_archive(path: Path) -> bool:
     """Whether a file is an archive, by its name."""
     return path.name.lower().endswith(SUFFIXES) and path.is_file()
@@ -63,11 +56,11 @@ def read(member: Member) -> bytes:
     try:
         if _is_tar(member.archive):
             plain = _plain(member.archive)
-            place = _tar(plain, os.getpid())[member.name]
-            _check_size(place.size)
+            offset, size = _tar(plain, os.getpid())[member.name]
+            _check_size(size)
             with plain.open("rb") as file:
-                file.seek(place.offset)
-                return file.read(place.size)
+                file.seek(offset)
+                return file.read(size)
         opened = _zip(member.archive, os.getpid())
         _check_size(opened.getinfo(member.name).file_size)
         return opened.read(member.name)
@@ -97,9 +90,10 @@ def _zip(path: Path, _process: int) -> zipfile.ZipFile:
 
 
 @lru_cache(maxsize=8)
-def _tar(path: Path, _process: int) -> dict[str, _Place]:
+def _tar(path: Path, _process: int) -> dict[str, tuple[int, int]]:
+    """Where the bytes of each member lie, offset and size."""
     with tarfile.open(path, "r:") as opened:
-        return {entry.name.removeprefix("./"): _Place(entry.offset_data, entry.size) for entry in opened if entry.isreg()}
+        return {entry.name.removeprefix("./"): (entry.offset_data, entry.size) for entry in opened if entry.isreg()}
 
 
 def _plain(path: Path) -> Path:

@@ -10,8 +10,6 @@ from penjing.core.contracts import Batch
 
 ROW = "row"
 """Key under which an encoded entry carries the number of its row."""
-
-
 LENGTH_STEPS = {32: 2, 64: 4}
 """Longest text in tokens -> of what the length of its batch is a multiple; of LENGTH_STEP for longer ones.
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import torch
     from sklearn.base import BaseEstimator
 
+    from penjing.core.examples import Examples
+
 Example = dict[str, Any]
 """One row: plain values; media as `core.media.Media`, decoded when asked."""
 
@@ -81,8 +83,12 @@ class Task(ABC):
     """Kinds of answer that a row may have in this task, the usual one first; empty where there is but one."""
     problem_type: str | None = None
     """What config.json calls the kind of answer."""
-    version: ClassVar[int] = 1
-    """Raised whenever a score changes its meaning."""
+    at_limit: ClassVar[str] = "what was longer has been cut"
+    """What became of rows that `fills_window` counts, for a note."""
+    question: ClassVar[tuple[str, str] | None] = None
+    """In the Python of a card: what its processor is asked, and told beside it; None for what is usual for the media."""
+    answer: ClassVar[str | None] = None
+    """In the same code: what prints the answer that `inputs` and `logits` give, with {label} for the label of output i; None as above."""
     stages: ClassVar[tuple[str, ...]] = ("finetune", "distill", "prune", "quantize", "shrink", "evaluate", "compare", "predict")
 
     def __init__(self, labels: Sequence[str] = (), head: str | None = None):
@@ -115,6 +121,19 @@ class Task(ABC):
     def input_columns(cls) -> dict[str, type]:
         """The columns that must be there when serving."""
         return {name: kind for name, kind in cls.columns.items() if name not in cls.target_columns}
+
+    @classmethod
+    def adapt(cls, examples: "Examples") -> "tuple[Examples, dict[int, str]]":
+        """The rows with the columns of this task where they can be made of others, and why some cannot be used: row -> place and reason."""
+        return examples, {}
+
+    def row_of(self, text: str) -> Example:
+        """The row that asks about a text which somebody typed."""
+        return {next(iter(self.input_columns())): text}
+
+    def texts(self, example: Example) -> list[str]:
+        """What of a row is text, from which a new tokenizer learns."""
+        return [example[name] for name, kind in self.input_columns().items() if kind is str]
 
     @abstractmethod
     def encode(self, example: Example, processor: Any) -> dict[str, Any] | list[dict[str, Any]]:
@@ -160,7 +179,7 @@ class Task(ABC):
         return lambda rows: self.score([predictions[i] for i in rows], [examples[i] for i in rows])
 
     def confusion(self, predictions: Sequence[Prediction], examples: Sequence[Example]) -> list[list[int]] | None:
-        """Counts (C, C), row the true label, column the answer; None where a row has not just one label."""
+        """Counts (C, C) of rows, or of their words, row the true label, column the answer; None where these have not just one label."""
         return None
 
     def labels_of(self, example: Example) -> list[str]:
@@ -211,6 +230,10 @@ class Task(ABC):
         """The simplest thing that works on so many rows, unfitted: a scikit-learn pipeline from examples to what `truth` gives."""
         return None
 
+    def details(self, value: Any, example: Example) -> dict[str, Any]:
+        """What else an answer says of its row, for programs; `told`, where it is there, is the answer as people read it."""
+        return {}
+
     def show(self, example: Example) -> dict[str, str]:
         """A row as a reader of the report sees it: {"text": ...} or {"image": data URI}."""
         return {"text": str({name: example[name] for name in self.input_columns()})}
@@ -224,7 +247,7 @@ class Anatomy:
     blocks        the repeated blocks, in order
     linears       for each block, its linear layers
     feed_forward  for each block, (the linears that widen, the linear that narrows)
-    channels      groups of channels that only change together: for convolutional networks
+    channels      groups of channels that only change together: for convolutional and recurrent networks
     head          the modules above the body, a pooler among them: what is learnt anew for new labels
     depth, width  names of the config entries that say how many blocks and how wide the feed-forward part is
     """
@@ -244,8 +267,9 @@ class ChannelGroup:
     """Channels that are one and the same along a residual stream or between two layers.
 
     setting   (config entry, index in its list) that holds their number
-    tensors   (name of a parameter or buffer, its dimension), every place where these channels are counted
-    scores    names of the tensors, channels first, whose size says how much a channel matters
+    tensors   (name of a parameter or buffer, its dimension), every place where these channels are counted; a dimension that holds all of
+              them several times, one set after the other (the gates of a recurrent cell), is so many times as long
+    scores    names of the tensors, with the channels in dimension 0, whose size says how much a channel matters
     repeat    for a dimension that holds each channel several times in a row (a flattened map): tensor name -> times
     """
 

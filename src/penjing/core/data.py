@@ -16,12 +16,8 @@ from penjing.core.roles import ROLES, SALT, Role, Roles, assign, cross_fit, over
 
 OVERLAP_LIMIT = 0.02  # share of proof rows that may be known to the parent; single repeated sentences stay below it
 FEWEST_SHARED = 2  # rows found in both: one may be a coincidence ("Good!") when few rows could be compared
-
-
 MOST_BAD = 0.1  # share of rows that may be left out: beyond it something else is wrong, a column or an encoding
 MOST_TOLD = 24  # of these rows a card lists so many
-
-
 MOST_ROWS: dict[str, int] = {"tune": 10_000, "proof": 200_000, "all": 200_000}
 """How many rows are measured at most: 90 % right is then known to 0.6 points during training, to 0.13 points in the end."""
 
@@ -75,9 +71,11 @@ class Data:
         """
         inputs = list(task.input_columns())
         wanted = task.columns if labelled else task.input_columns()
-        examples, bad = named(source, options), None
+        (examples, misfits), bad = task.adapt(named(source, options)), None
         if options.skip_bad_rows:
-            examples, bad = usable(examples, wanted)
+            examples, bad = usable(examples, wanted, misfits if labelled else {})
+        elif misfits and labelled:
+            raise _misfit(misfits)
         examples = examples.require(wanted)
         if options.groups:
             examples = replace(examples.require({options.groups: str}), grouped=options.groups)
@@ -199,11 +197,12 @@ class Data:
                 wanted="one spelling for each label",
                 fix="correct the rows, or pass --alike-labels merge; --alike-labels apart where they do mean two things",
             )
+        kind = self.examples.kinds[column]
         values = [
-            same.get(value, value) if isinstance(value, str) else list(dict.fromkeys(same.get(label, label) for label in value))
+            same.get(value, value) if isinstance(value, str) else [same.get(label, label) for label in value]
             for value in self.examples.column(column)
         ]
-        merged = self.examples.with_column(column, values, self.examples.kinds[column])
+        merged = self.examples.with_column(column, [[*dict.fromkeys(v)] for v in values] if kind is set else values, kind)
         for data in (self, *self.rounds):
             data.examples = merged
         self.notes += [f"{column}: {other!r} ({counts[other]:,} rows) is taken for {first!r}" for other, first in same.items()]
@@ -251,16 +250,23 @@ class Data:
         }
 
 
-def usable(examples: Examples, columns: Mapping[str, type]) -> tuple[Examples, list[str]]:
+def usable(examples: Examples, columns: Mapping[str, type], misfits: Mapping[int, str] | None = None) -> tuple[Examples, list[str]]:
     """The rows that can be used, and why not the others, a sentence each.
+
+    misfits   as `Task.adapt` has found them
 
     Raises DataError where there are none.
     """
-    found = examples.unusable(columns)
+    found = dict(sorted({**(misfits or {}), **examples.unusable(columns)}.items()))
     bad = [*examples.unread, *found.values()]
     if len(found) == len(examples):
         raise DataError(f"{examples.name}: no row can be used, the first: {bad[0]}", wanted="rows", fix="correct them")
     return examples.without(found) if found else examples, bad
+
+
+def _misfit(found: Mapping[int, str]) -> DataError:
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return DataError(found[min(found)] + more, wanted="a tag for each word, a span of whole words", fix="correct the row or take it out")
 
 
 def named(source: str | Path, options: DataOptions) -> Examples:

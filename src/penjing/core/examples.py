@@ -35,8 +35,9 @@ def spread(num_rows: int, most: int) -> numpy.ndarray:
 def read(source: str | Path, split: str | None = None, skip_bad: bool = False) -> "Examples":
     """Open data.
 
-    source    a .csv, .tsv, .jsonl or .parquet file (also .gz); a folder that holds one a split (train, validation, test), or images or
-              sounds in a folder a class (also train.zip, train.tar.gz ...), or metadata.csv beside such files; or "sklearn:digits"
+    source    a .csv, .tsv, .jsonl, .parquet, .conllu or .conll file (also .gz); a folder that holds one a split (train, validation,
+              test), or images or sounds in a folder a class (also train.zip, train.tar.gz ...), or metadata.csv beside such files; or
+              "sklearn:digits"
     split     one split of a folder, or another file in it by its name without suffix; None for all official splits
     skip_bad  leave out rows that no reader can make sense of; `unread` says which
     Raises DataError for a path that is not there, a folder without rows, and whatever a reader cannot read, with its row.
@@ -162,7 +163,7 @@ class Examples(Sequence[Example]):
     def column(self, name: str) -> list[Any]:
         """The values of one column, without reading the others; images and sounds stay as stored, bytes or paths."""
         values = self.arrow(name).to_pylist()
-        convert = next((kinds.KINDS[kind].convert for kind in (self.kinds.get(name),) if kind in (int, float, set)), None)
+        convert = next((kinds.KINDS[kind].convert for kind in (self.kinds.get(name),) if kind in (int, float, set, list)), None)
         return [None if value is None else convert(value) for value in values] if convert else values
 
     def groups(self) -> list[str] | None:
@@ -193,10 +194,12 @@ class Examples(Sequence[Example]):
         return whole if self.chosen is None else whole.take(pyarrow.array(self.chosen))
 
     def sizes(self, names: Iterable[str]) -> numpy.ndarray:
-        """(rows,) int64 bytes of the text in some columns of each row, without reading the text; nothing else is counted."""
+        """(rows,) int64 bytes of the text, or the words, in some columns of each row, without reading them; nothing else is counted."""
         whole = replace(self, chosen=None)
         found = numpy.zeros(len(whole), numpy.int64)
         for data in (whole.arrow(name) for name in names):
+            if kinds.is_list(data.type) and kinds.is_text(data.type.value_type):
+                data = compute.binary_join(data, " ")
             if kinds.is_text(data.type):
                 found += compute.fill_null(compute.binary_length(data), 0).to_numpy()
         return found if self.chosen is None else found[self.chosen]
@@ -208,7 +211,7 @@ class Examples(Sequence[Example]):
             data = pyarrow.chunked_array([compute.list_flatten(chunk) for chunk in data.chunks], data.type.value_type)
         found = ((pair["values"], pair["counts"]) for pair in data.value_counts().to_pylist() if pair["values"] is not None)
         convert = kinds.KINDS[kind].convert if kind else _as_it_is
-        return [(convert([value] if kind is set else value), count) for value, count in found]
+        return [(convert([value] if kind in (set, list) else value), count) for value, count in found]
 
     def only(self, names: Iterable[str]) -> "Examples":
         """A view of these columns alone, whose rows are read without touching the others."""

@@ -16,7 +16,8 @@ _KINDS = {
 
 def names(folder: str) -> list[str]:
     """The plug-ins of `folder` ("tasks", "methods.prune"), as users write them: hyphens, sorted."""
-    return [module.name.replace("_", "-") for module in _modules(folder)]
+    found = pkgutil.iter_modules([str(_folder(folder))])
+    return sorted(module.name.replace("_", "-") for module in found if not module.ispkg and not module.name.startswith("_"))
 
 
 def find(folder: str, name: str) -> ModuleType:
@@ -39,8 +40,3 @@ def summary(folder: str, name: str) -> str:
 
 def _folder(folder: str) -> Path:
     return Path(__file__).parents[1].joinpath(*folder.split("."))
-
-
-def _modules(folder: str) -> list[pkgutil.ModuleInfo]:
-    found = pkgutil.iter_modules([str(_folder(folder))])
-    return sorted((m for m in found if not m.ispkg and not m.name.startswith("_")), key=lambda m: m.name)

@@ -77,6 +77,10 @@ def _is_labels(kind: pyarrow.DataType) -> bool:
     return is_list(kind) and (is_text(kind.value_type) or _is_whole(kind.value_type) or types.is_null(kind.value_type))
 
 
+def _words_of_all(values: list[Any]) -> list[str]:
+    return [words_of(value) for value in values]
+
+
 def _is_whole(kind: pyarrow.DataType) -> bool:
     return types.is_integer(kind) or types.is_boolean(kind)
 
@@ -97,11 +101,19 @@ def _holds_none(array: pyarrow.Array) -> pyarrow.Array:
     return pyarrow.array(holes)
 
 
-def _unlike(pattern: str) -> Callable[[pyarrow.Array], pyarrow.Array]:
-    def bad(array: pyarrow.Array) -> pyarrow.Array:
-        return compute.invert(compute.match_substring_regex(array, pattern)) if is_text(array.type) else _none(array)
+def _no_words(array: pyarrow.Array) -> pyarrow.Array:
+    """Lists without a member, or with one that has not even a space."""
+    bad, members = (
+        compute.equal(compute.list_value_length(array), 0).to_numpy(zero_copy_only=False).astype(bool),
+        compute.list_flatten(array),
+    )
+    empty = compute.equal(members, "") if is_text(members.type) else _none(members)
+    bad[compute.list_parent_indices(array).filter(compute.fill_null(empty, True)).to_numpy()] = True
+    return pyarrow.array(bad)
 
-    return bad
+
+def _no_whole_number(array: pyarrow.Array) -> pyarrow.Array:
+    return compute.invert(compute.match_substring_regex(array, _WHOLE)) if is_text(array.type) else _none(array)
 
 
 def _no_number(array: pyarrow.Array) -> pyarrow.Array:
@@ -125,14 +137,14 @@ def _empty_bytes(array: pyarrow.Array) -> pyarrow.Array:
 
 KINDS: dict[type, Kind] = {
     str: Kind("text", lambda kind: is_text(kind) or _is_whole(kind), _blank, words_of),
-    int: Kind("whole numbers", lambda kind: is_text(kind) or types.is_integer(kind), _unlike(_WHOLE), int),
+    int: Kind("whole numbers", lambda kind: is_text(kind) or types.is_integer(kind), _no_whole_number, int),
     float: Kind("numbers", lambda kind: is_text(kind) or types.is_integer(kind) or types.is_floating(kind), _no_number, float),
-    list: Kind("lists", is_list, lambda array: compute.equal(compute.list_value_length(array), 0), lambda value: value),
+    list: Kind("lists of words", _is_labels, _no_words, _words_of_all),
     set: Kind(
         "lists of labels in words or whole numbers, which may be empty",
         _is_labels,
         _holds_none,
-        lambda value: [words_of(label) for label in value],
+        _words_of_all,
     ),
     **{media: Kind(f"{media.noun}s", lambda kind: is_text(kind) or is_encoded(kind), _empty_bytes, lambda value: value) for media in MEDIA},
 }

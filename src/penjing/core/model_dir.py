@@ -15,7 +15,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from penjing.core.errors import ModelError, OptionError, PenjingError, nearest
 from penjing.core.readers.folder import licence
 from penjing.core.runtime import Runtime
 
+NEW = "new:"  # what begins the name of a size, in the place of a directory: a model that is made anew
 META = "penjing.json"
 REPORTS = (META, "README.md", "report.json", "report.html")
 INDEX = "model.safetensors.index.json"
@@ -153,17 +154,21 @@ class ModelDir:
 
     def sha256(self) -> str:
         """Hash of the weights: of every weight file's name and content."""
-        whole = hashlib.sha256()
-        for path in self.weight_files():
-            with path.open("rb") as file:
-                whole.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
-        return whole.hexdigest()
+        return _sha256(self.weight_files())
+
+    def whole_sha256(self) -> str:
+        """Hash of all that an engine opens."""
+        return _sha256(self._opened())
 
     def bytes(self) -> int:
-        """Size of what the engine opens: weights, config, tokenizer, code; not the card and the reports."""
+        """Size of all that an engine opens."""
+        return sum(path.stat().st_size for path in self._opened())
+
+    def _opened(self) -> list[Path]:
+        """Weights, config, tokenizer, code; not the card and the reports."""
         texts = [p for p in self.path.iterdir() if p.suffix in _TEXTS and p.name not in (*REPORTS, TRAINER_STATE, BEGUN)]
         above = _processor_files(self.processor_path) if self.processor_path != self.path else []
-        return sum(p.stat().st_size for p in (*self.weight_files(), *texts, *above))
+        return [*self.weight_files(), *sorted([*texts, *above])]
 
     def identity(self) -> dict[str, Any]:
         """Where it is and exactly which one it is."""
@@ -184,6 +189,15 @@ class ModelDir:
 _TASK_OF = {"SequenceClassification": "text-classification", "ImageClassification": "image-classification"}
 _HEAD_OF = {"multi_label_classification": "many-labels", "regression": "number"}
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+
+
+def _sha256(files: Sequence[Path]) -> str:
+    """Hash of their names and contents."""
+    whole = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            whole.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+    return whole.hexdigest()
 
 
 def _processor_files(folder: Path) -> list[Path]:

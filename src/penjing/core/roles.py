@@ -84,43 +84,39 @@ def assign(
     input (or group) occurs in tune or proof too is left out, and so is a row of tune that occurs in proof; notes count them.
     Raises DataError for a missing column and for a row without a group, OptionError for a value that no row has or beside an official test.
     """
-    keys = _keys(examples, input_columns, by)
+    rows, groups = _keys(examples, input_columns, by)
     splits = _official(examples)
     held_out = _hold_out(splits, examples, *proof_where) if proof_where else []
     given = {role for role in ROLES if (splits == ROLES.index(role)).any()}
-    return _filled(splits, given, keys, salt, by, held_out)
+    return _filled(splits, given, rows, groups, salt, by, held_out)
 
 
 def cross_fit(examples: Examples, input_columns: Iterable[str], number: int, salt: str = SALT, by: str | None = None) -> list[Roles]:
     """Roles for a cross-fit, where too few rows are there to keep any aside: first those by which all rows are learnt from, none proves;
     then those of `number` rounds, in each of which another part of the rows proves. Official splits play no part.
     """
-    keys = _keys(examples, input_columns, by)
-    part = (_salted(keys.groups, f"{salt}\0part") / 2.0**64 * number).astype(int)
+    rows, groups = _keys(examples, input_columns, by)
+    part = (_salted(groups, f"{salt}\0part") / 2.0**64 * number).astype(int)
     rounds = [numpy.where(part == each, ROLES.index("proof"), -1) for each in (-1, *range(number))]
-    return [_filled(splits, {"proof"}, keys, salt, by, []) for splits in rounds]
+    return [_filled(splits, {"proof"}, rows, groups, salt, by, []) for splits in rounds]
 
 
-class _Keys(NamedTuple):
+def _keys(examples: Examples, input_columns: Iterable[str], by: str | None) -> tuple[numpy.ndarray, numpy.ndarray]:
     """(rows,) hashes of what the model sees of a row, and of its group, which is itself where rows come in none."""
-
-    rows: numpy.ndarray
-    groups: numpy.ndarray
-
-
-def _keys(examples: Examples, input_columns: Iterable[str], by: str | None) -> _Keys:
     if by is not None:
         examples = examples.require({by: str})
     rows = content(examples, input_columns)
-    return _Keys(rows, rows if by is None else content(examples, [by]))
+    return rows, rows if by is None else content(examples, [by])
 
 
-def _filled(splits: numpy.ndarray, given: set[Role], keys: _Keys, salt: str, by: str | None, notes: list[str]) -> Roles:
-    """Roles in which what is not given is carved."""
-    role, carved = _carve(splits, given, _salted(keys.groups, salt))
-    left_out = _leave_out(role, keys.rows, "input") + (_leave_out(role, keys.groups, by) if by else [])
+def _filled(
+    splits: numpy.ndarray, given: set[Role], rows: numpy.ndarray, groups: numpy.ndarray, salt: str, by: str | None, notes: list[str]
+) -> Roles:
+    """Roles in which what is not given is carved; `rows` and `groups` are their keys."""
+    role, carved = _carve(splits, given, _salted(groups, salt))
+    left_out = _leave_out(role, rows, "input") + (_leave_out(role, groups, by) if by else [])
     how: Literal["official", "hash", "mixed"] = "hash" if not given else "mixed" if carved else "official"
-    return Roles(role, salt, how, (*notes, *carved, *left_out), _sketch(keys.rows[role == ROLES.index("train")]))
+    return Roles(role, salt, how, (*notes, *carved, *left_out), sketch_of(rows[role == ROLES.index("train")]))
 
 
 def overlap(sketch: Sequence[str], examples: Examples, input_columns: Iterable[str]) -> Overlap:
@@ -137,11 +133,6 @@ def overlap(sketch: Sequence[str], examples: Examples, input_columns: Iterable[s
     compared = numpy.unique(asked if len(known) < SKETCH_SIZE else asked[asked <= known.max()])
     share = float(numpy.isin(compared, known).mean()) if len(compared) else None
     return Overlap(share, len(compared))
-
-
-def sketch(examples: Examples, input_columns: Iterable[str]) -> tuple[str, ...]:
-    """The sketch of rows that have no roles but were learnt from."""
-    return _sketch(content(examples, input_columns))
 
 
 def merge_sketches(*sketches: Sequence[str]) -> list[str]:
@@ -204,7 +195,8 @@ def _leave_out(role: numpy.ndarray, keys: numpy.ndarray, what: str) -> list[str]
     return notes
 
 
-def _sketch(hashes: numpy.ndarray) -> tuple[str, ...]:
+def sketch_of(hashes: numpy.ndarray) -> tuple[str, ...]:
+    """The sketch of rows that were learnt from, by the hashes of their content."""
     salted, most = _salted(hashes, _SKETCH_SALT), 16 * SKETCH_SIZE
     smallest = numpy.unique(numpy.partition(salted, most)[:most] if most < len(salted) else salted)
     if len(smallest) < SKETCH_SIZE and most < len(salted):  # the same few rows over and over

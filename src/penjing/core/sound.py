@@ -66,14 +66,13 @@ class Sound(Media):
             raise self.damaged(content, "it holds values that are no numbers", _WANTED)
         return samples, rate
 
-    def rate(self) -> int:
-        """Samples a second in the file."""
-        return self._heading()[0]
-
-    def seconds(self) -> float:
-        """How long it is, by the heading of its file."""
-        rate, frames = self._heading()
-        return frames / rate
+    def heading(self) -> tuple[int, float]:
+        """Samples a second and how many seconds it lasts, as its file says before it is decoded."""
+        if isinstance(self.source, numpy.ndarray):
+            return self.values_rate, len(self.source) / self.values_rate
+        content = self.bytes()
+        with self._opened(content) as file:
+            return file.samplerate, file.frames / file.samplerate
 
     def held(self) -> "Sound":
         samples, rate = self.decoded()
@@ -87,13 +86,6 @@ class Sound(Media):
     def key(self) -> builtins.bytes:
         samples, rate = self.decoded()
         return f"{rate} {len(samples)} ".encode() + samples.tobytes()
-
-    def _heading(self) -> tuple[int, int]:
-        if isinstance(self.source, numpy.ndarray):
-            return self.values_rate, len(self.source)
-        content = self.bytes()
-        with self._opened(content) as file:
-            return file.samplerate, file.frames
 
     @contextmanager
     def _opened(self, content: builtins.bytes) -> Iterator[soundfile.SoundFile]:

@@ -10,7 +10,7 @@ from penjing.core.contracts import Task
 from penjing.core.data import Data, DataOptions, pairs, usable
 from penjing.core.errors import DataError
 from penjing.core.examples import Examples, read
-from penjing.core.roles import ROLES, sketch
+from penjing.core.roles import ROLES, sketch_of
 
 
 def add_unlabelled(data: Data, source: str | Path, options: DataOptions, task: type[Task] | Task) -> None:
@@ -76,4 +76,5 @@ def unseen(data: Data) -> tuple[Examples, list[str]]:
 
 def sketches(data: Data) -> list[tuple[str, ...]]:
     """The sketches of all that a model learns from: the train rows, and the rows without labels."""
-    return [data.roles.sketch, *([sketch(unseen(data)[0], data.inputs)] if data.unlabelled is not None else [])]
+    more = [] if data.unlabelled is None else [sketch_of(content(unseen(data)[0], data.inputs))]
+    return [data.roles.sketch, *more]

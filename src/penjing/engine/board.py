@@ -21,7 +21,6 @@ from penjing.engine.train import State
 FOLDER = "tensorboard"
 ANSWERS = 8  # tune rows whose answers are shown
 MOST_LETTERS = 300  # of a row and of an answer
-SIDE = 96  # pixels of a picture of a row
 
 
 class Board:

@@ -200,7 +200,7 @@ def difference(a: Report, b: Report) -> str:
     """Two reports side by side, `b` against `a`; says so where they were not measured on the same rows."""
     a, b = words.plain(a), words.plain(b)
     rows = [("stage", a.stage, b.stage, ""), ("engine", *(str(r.model.get("engine", "torch")) for r in (a, b)), "")]
-    rows += [("measured on", *(_measured_on(r) for r in (a, b)), "")]
+    rows += [("measured on", *(f"{words.ROWS.get(_role(r), 'rows')} of {r.data.get('name', 'unknown data')}" for r in (a, b)), "")]
     for name in dict.fromkeys([*a.after, *b.after]):
         cells = [words.with_interval(name, r.after[name]) if name in r.after else "" for r in (a, b)]
         both = name in a.after and name in b.after
@@ -213,10 +213,6 @@ def difference(a: Report, b: Report) -> str:
 
 def _role(report: Report) -> str:
     return report.facts.get("measured_on", "")
-
-
-def _measured_on(report: Report) -> str:
-    return f"{words.ROWS.get(_role(report), 'rows')} of {report.data.get('name', 'unknown data')}"
 
 
 def _change(name: str, a: Measure, b: Measure) -> str:

@@ -60,7 +60,11 @@ def require_compiler(options: Training, blocks: tuple[str, ...], device: str) ->
     if options.compile != "on":
         return
     if options.gradient_checkpointing:
-        raise ModelError("blocks that are compiled cannot be computed again", wanted="--compile on or --gradient-checkpointing", fix="leave --compile on out")
+        raise ModelError(
+            "blocks that are compiled cannot be computed again",
+            wanted="--compile on or --gradient-checkpointing",
+            fix="leave --compile on out",
+        )
     if not blocks:
         raise ModelError("this model has no blocks that could be compiled", wanted="--compile auto", fix="leave --compile on out")
     if device == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):

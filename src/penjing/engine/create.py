@@ -4,18 +4,19 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
+import transformers
 from transformers import PreTrainedModel
 
 from penjing.core import find
 from penjing.core.contracts import Example, Task
 from penjing.core.errors import ModelError, TaskError, nearest
 from penjing.core.examples import spread
+from penjing.core.model_dir import NEW, ModelDir
 from penjing.core.runtime import Runtime
 from penjing.core.tokenizing import Tokenizing
 from penjing.engine import tokenizers
-from penjing.engine.load import Loaded, register_families
+from penjing.engine.load import Loaded, load, register_families
 
-PREFIX = "new:"
 MOST_ROWS = 100_000  # that a tokenizer is learnt from
 USUAL: dict[str, tuple[str, dict[str, Any]]] = {  # media: a task, and facts of rows, for counting parameters before there are data
     "text": ("text-classification", {"vocab_size": 8000, "pad_token_id": 0, "max_length": tokenizers.MAX_TOKENS}),
@@ -54,6 +55,15 @@ def outline(size: str) -> PreTrainedModel:
         return find.find("tasks", task).TASK.auto_model.from_config(family.config(size, {**facts, "labels": ["a", "b"]}))  # type: ignore[no-any-return]
 
 
+def begun(
+    base: str | ModelDir, task: Task, rows: Sequence[Example], runtime: Runtime, processor: Any = None, tokenizing: Tokenizing | None = None
+) -> Loaded:
+    """What a training begins with: for new:<size> a model as `create` makes it, else that of a directory."""
+    if isinstance(base, str) and base.startswith(NEW):
+        return create(base.removeprefix(NEW), task, rows, runtime, processor, tokenizing)
+    return load(ModelDir.open(base, runtime), task, runtime)
+
+
 def create(
     size: str, task: Task, rows: Sequence[Example], runtime: Runtime, processor: Any = None, tokenizing: Tokenizing | None = None
 ) -> Loaded:
@@ -83,23 +93,19 @@ def create(
 def texts(task: Task, rows: Sequence[Example], most: int | None = None) -> Iterable[str]:
     """Every text that the task reads in the rows, or in so many of them."""
     chosen = (rows[int(i)] for i in spread(len(rows), most or len(rows)))
-    return (row[name] for row in chosen for name, kind in task.input_columns().items() if kind is str)
+    return (text for row in chosen for text in task.texts(row))
 
 
 def _image_processor(facts: dict[str, Any]) -> Any:
-    from transformers import ViTImageProcessorPil
-
     height, width = facts["image_size"]
-    return ViTImageProcessorPil(
+    return transformers.ViTImageProcessorPil(
         size={"height": height, "width": width}, image_mean=facts["mean"], image_std=facts["std"], do_convert_rgb=facts["channels"] == 3
     )
 
 
 def _log_mel(facts: dict[str, Any]) -> Any:
-    from transformers import ASTFeatureExtractor
-
     frames, bins = facts["image_size"]
-    return ASTFeatureExtractor(
+    return transformers.ASTFeatureExtractor(
         sampling_rate=facts["sampling_rate"], num_mel_bins=bins, max_length=frames, mean=facts["mean"], std=facts["std"]
     )
 
@@ -109,9 +115,7 @@ def _log_mel_size(processor: Any, size: str) -> tuple[int, int]:
 
     Raises ModelError for a teacher that hears otherwise: raw samples, or the log-mel of Whisper.
     """
-    from transformers import ASTFeatureExtractor
-
-    if not isinstance(processor, ASTFeatureExtractor):
+    if not isinstance(processor, transformers.ASTFeatureExtractor):
         raise ModelError(
             f"new:{size} reads a log-mel, and its teacher hears by {type(processor).__name__}",
             wanted="a teacher that hears by ASTFeatureExtractor",

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
 from penjing.core.contracts import Batch, Task
@@ -103,8 +104,7 @@ def _ask(**request: Any) -> dict[str, Any]:
 
 def _serve() -> None:
     """Answer requests until standard input ends; each in a forked child, so that none has held a model before."""
-    import transformers
-    import transformers.models.bert.modeling_bert
+    import transformers.models.bert.modeling_bert  # so that every child has it
 
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print must not mix with the answers
@@ -136,8 +136,6 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _by_transformers(request: dict[str, Any], inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, list[str]]:
-    import transformers
-
     has_code = "auto_map" in json.loads(Path(request["path"], "config.json").read_text("utf-8"))
     loader = getattr(transformers, request["auto_model"])
     model, info = loader.from_pretrained(request["path"], trust_remote_code=has_code, output_loading_info=True, local_files_only=True)

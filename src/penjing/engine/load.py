@@ -132,7 +132,7 @@ def task_for(base: ModelDir) -> Task:
         )
     if base.labels is None:
         raise ModelError(f"{base.path} does not name its labels", wanted="id2label in config.json", fix="penjing finetune it first")
-    return find.find("tasks", base.task).TASK(base.labels, base.head).of(base.config)  # type: ignore[no-any-return]
+    return find.find("tasks", base.task).TASK(base.labels, base.head).of(base.config)
 
 
 def save(loaded: Loaded, out: Path) -> ModelDir:

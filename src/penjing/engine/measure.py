@@ -94,6 +94,10 @@ def by_group(task: Task, examples: Examples, answers: Mapping[str, Sequence[Pred
 
 def differing(task: Task, examples: Examples, parent: Sequence[Prediction], child: Sequence[Prediction]) -> list[dict[str, Any]]:
     """Rows on which two models answer differently, for the report: those first where the child is worse by most, then surest."""
+
+    def told(value: Any, i: int) -> Any:
+        return task.details(value, examples[i]).get("told", value)
+
     rows = [i for i in range(len(examples)) if parent[i].value != child[i].value]
     worse = {i: task.off(child[i], examples[i]) - task.off(parent[i], examples[i]) for i in rows}
     rows.sort(key=lambda i: (-worse[i], -(child[i].score or 0.0)))
@@ -101,9 +105,9 @@ def differing(task: Task, examples: Examples, parent: Sequence[Prediction], chil
         {
             "row": examples.place(i),
             "show": task.show(examples[i]),
-            "truth": task.truth(examples[i]),
-            "parent": parent[i].value,
-            "child": child[i].value,
+            "truth": told(task.truth(examples[i]), i),
+            "parent": told(parent[i].value, i),
+            "child": told(child[i].value, i),
             "parent_score": parent[i].score,
             "child_score": child[i].score,
         }

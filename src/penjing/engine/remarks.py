@@ -31,6 +31,8 @@ def remarks(report: Report) -> list[str]:
         found.append(_tried(tried))
     if not facts["kernels"]:
         found.append("this processor tells of no instruction that adds up products of 8-bit numbers; where there is one int8 is faster")
+    if cells := facts.get("fp32_cells"):
+        found.append(f"its {' and '.join(cells)} cells have 8 bits in the file and calculate in 32: there are no int8 kernels for them")
     if facts["reduce_range"]:
         found.append("weights have 7 bits, not 8: on this processor sums of 8-bit products overflow, and then answers are wrong")
     speed = report.facts["latency"]

@@ -73,7 +73,9 @@ def snippet(task: str, engine: str, folder: str, config: dict[str, Any]) -> str:
     """
     kind = find("tasks", task).TASK
     mode = "L" if config.get("num_channels") == 1 else "RGB"
-    imports, example, more = _BY_MEDIA[kind.media]
+    imports, *usual = _BY_MEDIA[kind.media]
+    example, more = kind.question or usual
+    answer = kind.answer or _ANSWERS.get(config.get("problem_type") or "", _ONE_LABEL)
     threshold = config.get("threshold", 0.5)  # a chance, of which the logit is the logarithm of the odds
     label = "model.config.id2label[i]" if engine == "torch" else "labels[str(i)]"
     return _ENGINES[engine].format(
@@ -83,6 +85,6 @@ def snippet(task: str, engine: str, folder: str, config: dict[str, Any]) -> str:
         folder=json.dumps(folder, ensure_ascii=False),
         trust=", trust_remote_code=True" if "auto_map" in config else "",
         example=example.format(mode=mode),
-        answer=_ANSWERS.get(config.get("problem_type") or "", _ONE_LABEL).format(label=label, least=math.log(threshold / (1 - threshold))),
+        answer=answer.format(label=label, least=math.log(threshold / (1 - threshold))),
         more=more,
     )

@@ -17,6 +17,7 @@ _TITLES = {
     "macro_f1": "macro F1",
     "f1": "F1",
     "micro_f1": "micro F1",
+    "entity_f1": "entity F1",
     "r2": "R²",
     "mae": "mean absolute error",
     "spearman": "Spearman's rank correlation",

@@ -19,6 +19,6 @@ A family that transformers lacks has the `model_type` "penjing_<file name>" and 
                                 list. Slicing the same channels out of all the tensors of a group and lowering its
                                 config entry gives a model that loads strictly
 
-Its model class returns `ImageClassifierOutput(logits)` without a loss, which is the task's. The file becomes part of
-every directory saved from it, so it imports nothing but torch, transformers and the standard library.
+Its model classes return the output of transformers with `logits` and without a loss, which is the task's. The file
+becomes part of every directory saved from it, so it imports nothing but torch, transformers and the standard library.
 """

@@ -118,16 +118,9 @@ def loss_spread(worse: ArrayLike, better: ArrayLike, n: ArrayLike) -> np.ndarray
 
 
 def judge_by_bootstrap(
-    parent: Score,
-    child: Score,
-    n: int,
-    floor: float,
-    *,
-    level: float = LEVEL,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    groups: Sequence[Hashable] | None = None,
-) -> Verdict:
+    parent: Score, child: Score, n: int, floor: float, *,
+    resamples: int = RESAMPLES, seed: int = 0, groups: Sequence[Hashable] | None = None,
+) -> Verdict:  # fmt: skip
     """The verdict on any metric in [0, 1]: both scores on the same draws of rows, rows of one group together.
 
     parent, child   score of the row indices given; higher is better
@@ -151,9 +144,9 @@ def judge_by_bootstrap(
     spread = math.hypot(float(draws.std()), 1 / independent)
     loss = lost(np.arange(n))
     bounds = (
-        float(np.quantile(draws, level)),
-        loss + 0.5 / independent + float(ndtri(level)) * spread,
-        float(tango_upper(0, 0, num_units, level)),
+        float(np.quantile(draws, LEVEL)),
+        loss + 0.5 / independent + float(ndtri(LEVEL)) * spread,
+        float(tango_upper(0, 0, num_units)),
     )
     return Verdict(loss, max(bounds), floor, num_units, spread, test="paired bootstrap")
 

@@ -57,10 +57,8 @@ def rows_needed(floor: float, flip_share: float, power: float = POWER, level: fl
     Raises OptionError where the floor is not within (0, 1).
     """
     low = rows_at_zero_flips(floor, level)
-    if power_at(low, floor, flip_share, level=level) >= power:
-        n = low
-    else:
-        n = _crossing(low, floor, flip_share, power, level)
+    enough = power_at(low, floor, flip_share, level=level) >= power
+    n = low if enough else _crossing(low, floor, flip_share, power, level)
     window = math.ceil(2 / floor)
     step = max(1, window // MOST_CHECKED)
     while n * flip_share < MANY_FLIPS:

@@ -11,7 +11,7 @@ from penjing.core.data import DataOptions, named
 from penjing.core.errors import ModelError, OptionError, TaskError, nearest
 from penjing.core.find import find, names
 from penjing.core.kinds import KINDS, is_list
-from penjing.core.model_dir import ModelDir
+from penjing.core.model_dir import NEW, ModelDir
 from penjing.core.options import spell
 from penjing.core.runtime import Runtime, gpus, place_of_rank
 from penjing.core.tokenizing import Tokenizing
@@ -86,20 +86,19 @@ def require_possible(stage: str, base: ModelDir | str, options: Any, task: type[
     _require_models(stage, base, options, task, makes, runtime)
     if "semi" in vars(options):
         _require_semi(options, task)
+    require_device(runtime)
     if training := vars(options).get("training"):
         _require_augmentations(training.augment or (), task)
         _require_one_training(stage, options)
         _require_ranks_for_shards(training)
         _require_precision(training.precision, runtime)
-    require_device(runtime)
-    if training:
         _require_gpus(training.ranks, runtime)
         _require_parts(base, options, task, runtime)
 
 
 def _require_models(stage: str, base: ModelDir | str, options: Any, task: type[Task], makes: bool, runtime: Runtime) -> None:
     """Raise unless the stage can work with `base` and with every model that its options name: sizes, engines, labels."""
-    from penjing.engine.create import PREFIX, check_size
+    from penjing.engine.create import check_size
     from penjing.engine.load import require_torch
 
     if isinstance(base, ModelDir):
@@ -109,21 +108,21 @@ def _require_models(stage: str, base: ModelDir | str, options: Any, task: type[T
             raise ModelError(f"{base} does not name its labels", wanted="id2label in config.json", fix="penjing finetune it first")
     elif stage == "finetune":
         require_pretrained(base, options.method)
-        check_size(base.removeprefix(PREFIX), task())
+        check_size(base.removeprefix(NEW), task())
     else:
         fix = f"penjing finetune {base} DATA --out DIRECTORY makes one"
         raise OptionError(f"{stage} needs a trained model, not {base}", wanted="a model directory", fix=fix)
     for size in vars(options).get("students") or []:
-        if not size.startswith(PREFIX):
+        if not size.startswith(NEW):
             raise OptionError(f"--students cannot be {size!r}", wanted="new:<size>", fix="penjing families lists the sizes")
-        check_size(size.removeprefix(PREFIX), task())
+        check_size(size.removeprefix(NEW), task())
     if "tokenizing" in vars(options):
         _require_new_text(base, task, options.tokenizing)
     if "student" in vars(options):
         if options.student is None:
             raise OptionError("--student must be given", wanted="new:<size> or a model directory", fix="penjing families lists the sizes")
-        if options.student.startswith(PREFIX):
-            check_size(options.student.removeprefix(PREFIX), task())
+        if options.student.startswith(NEW):
+            check_size(options.student.removeprefix(NEW), task())
         else:
             require_torch(ModelDir.open(options.student, runtime))
     if child := vars(options).get("child"):
@@ -147,21 +146,26 @@ def _require_augmentations(chosen: Iterable[str], task: type[Task]) -> None:
         kind = find(AUGMENT, name).KIND
         if kind not in task.input_columns().values():
             raise OptionError(
-                f"--augment {name} changes {KINDS[kind].words}, and this task reads {task.media}",
+                f"--augment {name} changes {KINDS[kind].words}, and this task reads {_read_by(task)}",
                 wanted=_fitting(task),
                 fix="name one of these, or leave --augment out",
             )
 
 
+def _read_by(task: type[Task]) -> str:
+    return " and ".join(dict.fromkeys(KINDS[kind].words for kind in task.input_columns().values()))
+
+
 def _require_semi(options: Any, task: type[Task]) -> None:
     """Raise OptionError for a way to learn from rows without labels that is not there, or that the other options do not fit."""
-    if not find(SEMI, options.semi).COMPARES_VIEWS or options.unlabelled is None:
+    semi = options.semi
+    if not find(SEMI, semi).COMPARES_VIEWS or options.unlabelled is None:
         return
     if not options.training.augment:
-        raise OptionError(f"--semi {options.semi} compares views of a row, and --augment makes none", wanted=_fitting(task), fix="pass --augment")
+        raise OptionError(f"--semi {semi} compares views of a row, and --augment makes none", wanted=_fitting(task), fix="pass --augment")
     if options.agreement or options.class_weights != "none":
         flag = "--agreement" if options.agreement else "--class-weights"
-        raise OptionError(f"--semi {options.semi} has a loss of its own, without {flag}", wanted="one of them", fix=f"leave {flag} out")
+        raise OptionError(f"--semi {semi} has a loss of its own, without {flag}", wanted="one of them", fix=f"leave {flag} out")
 
 
 def _fitting(task: type[Task]) -> str:
@@ -225,8 +229,8 @@ def _require_parts(base: ModelDir | str, options: Any, task: type[Task], runtime
 
     learning = [options.student] if "student" in vars(options) else [base, *(vars(options).get("students") or [])]
     for name in learning:
-        if isinstance(name, str) and name.startswith(create.PREFIX):
-            model = create.outline(name.removeprefix(create.PREFIX))
+        if isinstance(name, str) and name.startswith(NEW):
+            model = create.outline(name.removeprefix(NEW))
         else:
             model = load.outline(ModelDir.open(name, runtime), task, runtime)
         if training.dropout is not None:

@@ -14,14 +14,12 @@ from typing import Any
 from penjing.core.contracts import Prediction, Task
 from penjing.core.data import OVERLAP_LIMIT, Data
 from penjing.core.errors import DataError, ModelError
-from penjing.core.model_dir import ModelDir
+from penjing.core.model_dir import NEW, ModelDir
 from penjing.core.progress import say
 from penjing.core.roles import ROLES
 from penjing.core.runtime import Runtime
 from penjing.core.unlabelled import add_unlabelled
 from penjing.stages import finetune
-
-NEW = "new:"
 
 
 def cross_fit(

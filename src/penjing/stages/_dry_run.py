@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from penjing.core.find import find
-from penjing.core.model_dir import ModelDir, check_free, unfinished
+from penjing.core.model_dir import check_free, unfinished
 from penjing.core.runtime import Runtime
-from penjing.stages import finetune, prune, shrink
-from penjing.stages._frame import NEW, Call, already, prepare, require_alike
+from penjing.stages import finetune, prune
+from penjing.stages._frame import Call, already, prepare, require_alike
 
 TIMED_STEPS = 5
 
@@ -25,8 +25,10 @@ def plan(stage: str, model: str, data: str, out: Path | None, runtime: Runtime, 
         require_alike(unfinished(out), out, prepared.inputs(), overwrite)
     trainings = 1
     if stage == "shrink":
+        from penjing.stages import _search
+
         base, options = prepared.base, prepared.options
-        _, told = shrink.provable(shrink.begin(base, prepared.task, prepared.data, options, Path(), runtime))  # type: ignore[arg-type]
+        _, told = _search.provable(_search.begin(base, prepared.task, prepared.data, options, Path(), runtime))  # type: ignore[arg-type]
         trainings = options.candidates + len(options.students or [])
         found["floor"] = {"floor": options.floor, "rows_there": prepared.data.roles.counts["proof"], **told}
     if "training" in vars(prepared.options):
@@ -90,18 +92,16 @@ def _trained(prepared: Call) -> tuple[Any, Any]:
     from penjing.engine import create, load, teach
 
     stage, base, task, data, options, runtime = prepared
-    if isinstance(base, str):
-        return create.create(base.removeprefix(NEW), task, data.role("train"), runtime, tokenizing=options.tokenizing), task.loss
-    whole = load.load(base, task, runtime)
+    rows = data.role("train")
     if stage == "finetune":
-        return whole, task.loss
+        return create.begun(base, task, rows, runtime, tokenizing=options.tokenizing), task.loss
+    whole = load.load(base, task, runtime)  # type: ignore[arg-type]
     if stage == "distill":
-        loss = teach.loss_by(whole, options.method, options.settings)
-        if options.student.startswith(NEW):
-            return create.create(options.student.removeprefix(NEW), task, data.role("train"), runtime, whole.processor), loss
-        return load.load(ModelDir.open(options.student, runtime), task, runtime), loss
-    method = options.recovery if stage == "prune" else "logits"
-    teacher = load.load(base, task, runtime)
+        student = create.begun(options.student, task, rows, runtime, whole.processor)
+        return student, teach.loss_by(whole, options.method, options.settings)
     if stage == "prune":
-        whole, _ = prune.take_away(whole, task, data, dataclasses.replace(options, scoring_rows=8), runtime)
-    return whole, teach.loss_by(teacher, method, find("methods.distill", method).Options())
+        student, _ = prune.take_away(whole, task, data, dataclasses.replace(options, scoring_rows=8), runtime)
+    else:
+        student = create.begun(base, task, rows, runtime)
+    method = options.recovery if stage == "prune" else "logits"
+    return student, teach.loss_by(whole, method, find("methods.distill", method).Options())

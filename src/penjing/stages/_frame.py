@@ -12,14 +12,14 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from penjing.core.contracts import Task
 from penjing.core.data import Data
 from penjing.core.durable import write_text
 from penjing.core.errors import ModelError, OptionError
 from penjing.core.find import find, names
-from penjing.core.model_dir import BEGUN, META, ModelDir, check_free, staged
+from penjing.core.model_dir import BEGUN, META, NEW, ModelDir, check_free, staged
 from penjing.core.options import Flag, build, flags
 from penjing.core.progress import say, told
 from penjing.core.report import Measure, Report
@@ -32,7 +32,6 @@ from penjing.stages._checks import head_of, require_possible, task_type
 MAKERS = ("finetune", "distill", "prune", "quantize", "shrink")
 READERS = ("evaluate", "compare")
 NEUTRAL = ("checkpoint_every", "ranks", "tensorboard")  # options on which no result depends; of ranks torchrun may have started more
-NEW = "new:"
 ROUNDS = ".rounds"  # in the folder of an output while it is made: the models of a cross-fit
 _AS_SAID = {"source": "code of penjing", "model": "weights of MODEL", "data": "rows of DATA", "unlabelled": "rows of --unlabelled"}
 
@@ -52,8 +51,8 @@ class Call(NamedTuple):
         student = vars(self.options).get("student")
         return {
             "stage": self.stage,
-            "model": self.base if isinstance(self.base, str) else self.base.sha256(),
-            "student": ModelDir.open(student, self.runtime).sha256() if student and not student.startswith(NEW) else student,
+            "model": self.base if isinstance(self.base, str) else self.base.whole_sha256(),
+            "student": ModelDir.open(student, self.runtime).whole_sha256() if student and not student.startswith(NEW) else student,
             "data": self.data.examples.fingerprint,
             "unlabelled": self.data.unlabelled and self.data.unlabelled.fingerprint,
             "options": {name: value for name, value in plain_options(self.options).items() if name not in NEUTRAL},
@@ -112,12 +111,11 @@ def call_with(stage: str, model: str, data: str, words: dict[str, Any], runtime:
     call(stage, model, data, runtime=runtime, **words)
 
 
-def _help(prepared: Call) -> NoReturn:
-    """Compute what a rank but the first has to, which ends with the training and leaves nothing."""
+def _help(prepared: Call) -> None:
+    """Compute what a rank but the first has to, which leaves nothing."""
     with tempfile.TemporaryDirectory() as folder:
         given = (prepared.base, prepared.task, prepared.data, prepared.options)
         _function(prepared.stage)(*given, out=Path(folder), runtime=prepared.runtime)
-    raise SystemExit(0)
 
 
 def prepare(stage: str, model: str | Path | ModelDir, data: str | Path, words: dict[str, Any], runtime: Runtime) -> Call:
@@ -316,7 +314,7 @@ def _complete(report: Report, prepared: Call, started: float) -> None:
     report.notes += training.get("hints", [])
     if cut := training.get("rows_at_limit"):
         about = "about " if training["rows_at_limit_estimated"] else ""
-        report.notes.append(f"{about}{cut:,} training rows fill the model's window; what was longer has been cut")
+        report.notes.append(f"{about}{cut:,} training rows fill the model's window; {task.at_limit}")
     report.cost = {"seconds": round(time.perf_counter() - started, 1)}
     report.environment = environment()
 
@@ -351,8 +349,7 @@ def tell(model: ModelDir, report: Report) -> None:
     """Write what is known of a model into its directory: report.json, card and page."""
     from penjing.engine import card, page
 
+    name = Path(report.model["path"]).name
     (model.path / "report.json").write_text(report.to_json(), "utf-8")
     (model.path / "README.md").write_text(card.card(report, {**model.meta, "config": model.config}), "utf-8")
-    (model.path / "report.html").write_text(
-        page.page([(Path(report.model["path"]).name, report, model.meta)], Path(report.model["path"]).name), "utf-8"
-    )
+    (model.path / "report.html").write_text(page.page([(name, report, model.meta)], name), "utf-8")

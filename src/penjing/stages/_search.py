@@ -1,6 +1,6 @@
-"""The search of shrink: which shapes there are, which are worth a training, and which are likely to be proven.
+"""The search of shrink: whether the floor can be proven, which shapes there are, which are worth a training, which are likely to pass.
 
-time untrained shapes here -> train the promising -> screen on tune rows -> prove on proof rows
+is the floor provable -> time untrained shapes here -> train the promising -> screen on tune rows -> prove on proof rows
 """
 
 import dataclasses
@@ -12,10 +12,19 @@ from typing import Any, NamedTuple
 
 from penjing.core.contracts import Prediction, Task
 from penjing.core.data import Data
-from penjing.core.errors import ModelError
-from penjing.core.model_dir import ModelDir
+from penjing.core.errors import DataError, ModelError
+from penjing.core.model_dir import NEW, ModelDir
 from penjing.core.progress import say, track
 from penjing.core.runtime import Runtime
+from penjing.engine import appraise, create, load, relabel
+from penjing.engine.anatomy import anatomy
+from penjing.engine.baseline import measure_baseline
+from penjing.engine.measure import quality
+from penjing.engine.verdict import floor_share, primary, verdict
+from penjing.maths.agreement import rows_at_full_agreement, rows_needed_for_agreement
+from penjing.maths.intervals import resample
+from penjing.maths.proof import chance, prove, screen
+from penjing.maths.sample_size import TOLD_POWER, rows_at_zero_flips, rows_needed, rows_needed_by_spread
 from penjing.stages import distill, prune, quantize
 from penjing.stages._frame import stage_options
 
@@ -57,16 +66,76 @@ class Search(NamedTuple):
     tuned: list[Prediction]
 
 
+def begin(base: ModelDir, task: Task, data: Data, options: Any, work: Path, runtime: Runtime) -> Search:
+    """Check that the proof rows are new to the parent, and ask it about the tune rows; about all rows where they have no labels."""
+    data.check_unseen(base)
+    if options.floor_agreement:
+        data, options = relabel.by_parent(data, base, task, runtime), dataclasses.replace(options, floor=options.floor_agreement)
+    return Search(base, task, data, options, runtime, work, appraise.predict(base, task, data.role("tune"), runtime))
+
+
+def provable(search: Search) -> tuple[float, dict[str, Any]]:
+    """The floor as a loss in [0, 1], and what the user is told before anything is trained."""
+    task, tune, num_proof = search.task, search.data.role("tune"), search.data.role("proof").units
+    units = "groups" if tune.grouped else "rows"
+    found = quality(task, search.tuned, tune, search.runtime.seed)[task.primary]
+    floor = floor_share(search.options.floor, found.value)
+    if search.options.folds:
+        return floor, {}
+    least = rows_at_full_agreement(floor) if search.options.floor_agreement else rows_at_zero_flips(floor)
+    if num_proof < least:
+        raise DataError(
+            f"{search.data.examples.name}: a floor of {search.options.floor} cannot be proven with {num_proof} proof {units}, "
+            "even if no answer changed",
+            wanted=f"at least {least} proof {units}",
+            fix="pass more rows or a wider floor, or --folds 5 for an interval that proves nothing but is honest",
+        )
+    targets = tune.only(task.target_columns)
+    usual = task.usual(targets)
+    always = None if usual is None else task.score([Prediction(usual)] * len(tune), targets)[task.primary]
+    if always is not None and (found.value if found.high is None else found.high) < always:
+        raise ModelError(
+            f"{search.base}: its {task.primary} on the tune rows is {found.value:.1%}, that of always saying {usual!r} {always:.1%}",
+            wanted="a parent that is better than chance",
+            fix="penjing finetune it first",
+        )
+    needed, because = expected(search, found.value, floor)
+    enough = "enough" if needed <= num_proof else "fewer than that: a good child may fail by bad luck"
+    say(
+        f"a floor of {search.options.floor} at {because} needs {needed:,} proof {units} for 80 % power; there are {num_proof:,}, {enough}",
+        search.runtime.quiet,
+    )
+    return floor, {"rows_at_least": least, "rows_needed": needed, "expected": because}
+
+
+def expected(search: Search, value: float, floor: float) -> tuple[int, str]:
+    """Proof rows (or groups) that a good child will need, and from what that was told.
+
+    A child errs about as often as its parent, on rows that are partly the same: so as many answers flip as the parent has errors, or,
+    which is the same for a metric that is no mean of right and wrong, the loss strays as much as the parent's own measure does. Where the
+    parent's answers stand for the truth, a good child differs on half as many rows as it may.
+    """
+    task, tune = search.task, search.data.role("tune")
+    listed, groups = tune.only(task.target_columns), tune.groups()
+    if task.per_row(search.tuned, listed) is not None and groups is None:
+        if search.options.floor_agreement:
+            return rows_needed_for_agreement(floor, floor / 2, TOLD_POWER), f"{floor / 2:.1%} of answers that differ"
+        flips = max(1 - value, 1 / len(tune))
+        return rows_needed(floor, flips, TOLD_POWER), f"{flips:.1%} flips"
+    spread = float(resample(primary(task, search.tuned, listed), len(tune), seed=search.runtime.seed, groups=groups).std())
+    needed = rows_needed_by_spread(floor, spread, tune.units, TOLD_POWER)
+    return needed, f"a standard error of {100 * spread:.2g} points on {tune.units:,} tune {'groups' if groups else 'rows'}"
+
+
 def settle_engine(search: Search, engines: list[str]) -> tuple[Search, list[dict[str, Any]]]:
     """The search with one engine for every candidate, and what was measured to choose it: whatever runs the quantized parent fastest.
 
     engines   to choose from; none where nothing is quantized
     """
-    from penjing.engine.load import load
 
     if not engines:
         return search, []
-    whole = load(search.base, search.task, search.runtime)
+    whole = load.load(search.base, search.task, search.runtime)
     engine, tried = quantize.choose_engine(engines, search.base, whole, search.data, quantizing(search.options), search.runtime)
     return search._replace(options=dataclasses.replace(search.options, engine=engine)), tried  # type: ignore[arg-type]
 
@@ -81,10 +150,7 @@ def shapes(search: Search) -> list[Candidate]:
 
     Raises ModelError where nothing can be removed, nothing quantized and no student was named.
     """
-    from penjing.engine.anatomy import anatomy
-    from penjing.engine.load import load
-
-    parts = anatomy(load(search.base, search.task, search.runtime).model)
+    parts = anatomy(load.load(search.base, search.task, search.runtime).model)
     found = [Candidate("whole")] if search.options.quantize else []
     if parts.channels:
         found += [Candidate(f"channels {share:.0%}", (("channels", share),)) for share in CHANNEL_SHARES]
@@ -103,15 +169,13 @@ def shapes(search: Search) -> list[Candidate]:
 
 def time_untrained(candidates: list[Candidate], search: Search) -> None:
     """Bytes and milliseconds of every shape as it would be deployed, before any is trained."""
-    from penjing.engine import appraise, create, load
-
     folders = []
     whole = load.load(search.base, search.task, search.runtime)
     for candidate in track(candidates, "timing untrained shapes", len(candidates), search.runtime.quiet):
         folder = search.work / "timing" / candidate.name
         if candidate.student:
             rows = search.data.role("train")
-            smaller = create.create(candidate.student.removeprefix(create.PREFIX), search.task, rows, search.runtime, whole.processor)
+            smaller = create.create(candidate.student.removeprefix(NEW), search.task, rows, search.runtime, whole.processor)
         else:
             smaller = whole
             for method, share in candidate.steps:
@@ -151,8 +215,6 @@ def train(shapes: list[Candidate], floor: float, search: Search) -> None:
     shapes    largest first: of those that are left the middle one is trained; where its tune rows say that it is likelier than not to be
               proven the search goes on among the smaller, otherwise among the larger
     """
-    from penjing.maths.proof import chance
-
     started, trained = time.perf_counter(), 0
     num_proof = search.data.role("proof").units or search.data.examples.units
 
@@ -185,9 +247,6 @@ def train(shapes: list[Candidate], floor: float, search: Search) -> None:
 
 def _train(candidate: Candidate, floor: float, search: Search) -> None:
     """Make a candidate as a user would by hand, prune or distill and then quantize, and judge it on the tune rows."""
-    from penjing.engine.appraise import predict
-    from penjing.engine.verdict import verdict
-
     base, task, data, options, runtime, work, said = search
     model = base
     quiet = dataclasses.replace(runtime, quiet=True)
@@ -207,7 +266,7 @@ def _train(candidate: Candidate, floor: float, search: Search) -> None:
         candidate.facts |= {key: report.facts[key] for key in ("quantized", "parity", "parameters")}
     candidate.model, candidate.bytes, candidate.latency_ms = model, model.bytes(), report.after["latency_ms"].value
     tune = data.role("tune")
-    candidate.tuned, candidate.status = predict(model, task, tune, runtime), "not tested"
+    candidate.tuned, candidate.status = appraise.predict(model, task, tune, runtime), "not tested"
     candidate.verdict = verdict(task, tune, said, candidate.tuned, floor, runtime.seed)
 
 
@@ -216,21 +275,17 @@ def choose(candidates: list[Candidate], search: Search) -> tuple[Candidate, list
 
     Returns it with the sequence as it was walked. In a cross-fit nothing is proven: the most likely.
     """
-    from penjing.engine.appraise import predict
-    from penjing.engine.verdict import floor_share, verdict
-    from penjing.maths.proof import prove, screen
-
     base, task, data, options, runtime, _, _ = search
     trained, proof = [c for c in candidates if c.model], data.role("proof")
     finalists = [trained[i] for i in screen([c.verdict for c in trained], [c.bytes for c in trained], proof.units or data.examples.units)]
     if options.folds:
         return finalists[0], []
-    said_proof = predict(base, task, proof, runtime)
+    said_proof = appraise.predict(base, task, proof, runtime)
     proof_floor = floor_share(options.floor, task.score(said_proof, list(proof))[task.primary])
 
     def measure(candidate: Candidate) -> Any:
         rows = data.proof("shrink", candidate.model.sha256())  # type: ignore[union-attr]
-        candidate.proven = predict(candidate.model, task, rows, runtime)  # type: ignore[arg-type]
+        candidate.proven = appraise.predict(candidate.model, task, rows, runtime)  # type: ignore[arg-type]
         found = verdict(task, rows, said_proof, candidate.proven, proof_floor, runtime.seed)
         candidate.status = "proven" if found.passed else "failed"
         say(f"{candidate.name}: loss {100 * found.loss:.2f} points, at most {100 * found.upper:.2f}: {candidate.status}", runtime.quiet)
@@ -243,10 +298,6 @@ def choose(candidates: list[Candidate], search: Search) -> tuple[Candidate, list
 
 def curve(candidates: list[Candidate], simplest: Any, search: Search) -> list[dict[str, Any]]:
     """Parent, baseline and every shape of the search as a point: size, time, and quality on the tune rows where it was trained."""
-    from penjing.engine import appraise
-    from penjing.engine.baseline import measure_baseline
-    from penjing.engine.measure import quality
-
     base, task, data, _, runtime, _, said = search
     tune = data.role("tune")
     (times,), _ = appraise.compare_latency([base], task, tune, runtime)

@@ -23,6 +23,7 @@ MOST_BAD_LISTED = 100
 MOST_PAIRS = 5
 _BAR = 24  # characters of the most frequent label
 _MOST_LABELS = 24
+_MOST_LETTERS = 60  # of several labels
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,12 @@ def check(source: str | Path, **words: Any) -> dict[str, Any]:
     head = options.head or head_of_data(kind, source, options.data)
     task = kind(head=head)
     data = Data.open(source, options.data, task)
-    bad, labels, there = data.bad or [], _labels(task, data), data.role("proof").units
+    bad, labels, units = data.bad or [], _labels(task, data), {role: data.role(role).units for role in ROLES}
     return {
-        "task": task_name, "head": head, **data.describe(), "num_rows": len(data.examples), "units": {role: data.role(role).units for role in ROLES} if data.examples.grouped else None,
-        "num_bad": len(bad), "bad": bad[:MOST_BAD_LISTED], "labels": labels, "alike": spelling.alike(labels),
-        "numbers": _numbers(task, data), **_repeated(task, data), "notes": data.notes,
-        "flips_assumed": USUAL_FLIPS, "floors": [_floor(points, there) for points in FLOORS] if task.primary == "accuracy" else [],
+        "task": task_name, "head": head, **data.describe(), "num_rows": len(data.examples),
+        "units": units if data.examples.grouped else None, "num_bad": len(bad), "bad": bad[:MOST_BAD_LISTED], "labels": labels,
+        "alike": spelling.alike(labels), "numbers": _numbers(task, data), **_repeated(task, data), "notes": data.notes,
+        "flips_assumed": USUAL_FLIPS, "floors": [_floor(points, units["proof"]) for points in FLOORS] if task.primary == "accuracy" else [],
     }  # fmt: skip
 
 
@@ -67,7 +68,9 @@ def guess_task(source: str | Path, options: DataOptions) -> str:
     if not fitting:
         wanted = "; ".join(f"{name}: {', '.join(find('tasks', name).TASK.columns)}" for name in names("tasks"))
         there = ", ".join(repr(name) for name in sorted(found)[:10])
-        fix = "say which is which: --columns text=<its name here>,label=<its name here>"
+        nearly = max(names("tasks"), key=lambda name: (len(found & {*find("tasks", name).TASK.columns}), name == "text-classification"))
+        lacking = (f"{column}=<its name here>" for column in find("tasks", nearly).TASK.columns if column not in found)
+        fix = f"say which is which, for {nearly}: --columns {','.join(lacking)}"
         raise TaskError(f"{source}: no task fits its columns {there}", wanted=wanted, fix=fix)
     return fitting[0]
 
@@ -116,7 +119,7 @@ def _conflicts(task: Task, data: Data, keys: numpy.ndarray, rows: numpy.ndarray)
     first: dict[int, tuple[int, Any]] = {}
     found: dict[int, dict[str, Any]] = {}
     for row, value in zip(rows.tolist(), data.examples.take(rows).column(column)):
-        key, label = int(keys[row]), sorted(value) if isinstance(value, list) else value
+        key, label = int(keys[row]), sorted(value) if data.examples.kinds[column] is set else value
         before, said = first.setdefault(key, (row, label))
         if said != label and key not in found:
             found[key] = {"rows": [data.examples.place(before), data.examples.place(row)], "labels": [said, label]}
@@ -180,5 +183,12 @@ def _told_repeated(found: dict[str, Any]) -> list[str]:
     if found["num_conflicts"]:
         lines.append(f"clash   {found['num_conflicts']:,} inputs have two labels:")
     return lines + [
-        f"        {a} {x!r}  but  {b} {y!r}" for a, b, x, y in ((*clash["rows"], *clash["labels"]) for clash in found["conflicts"])
+        f"        {a} {_short(x)}  but  {b} {_short(y)}"
+        for a, b, x, y in ((*clash["rows"], *clash["labels"]) for clash in found["conflicts"])
     ]
+
+
+def _short(label: Any) -> str:
+    """A label, or as many of several as one can take in."""
+    said = repr(label)
+    return said if len(said) <= _MOST_LETTERS else f"{said[:_MOST_LETTERS]} ..."

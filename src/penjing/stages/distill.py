@@ -32,13 +32,9 @@ def distill(base: ModelDir, task: Task, data: Data, options: Options, *, out: Pa
     """
     from penjing.engine import appraise, create, deliver, gate, load, teach
 
-    chosen = str(options.student)
     gate.warm_up()
     teacher = load.load(base, task, runtime)
-    if chosen.startswith(create.PREFIX):
-        student = create.create(chosen.removeprefix(create.PREFIX), task, data.role("train"), runtime, teacher.processor)
-    else:
-        student = load.load(ModelDir.open(chosen, runtime), task, runtime)
+    student = create.begun(str(options.student), task, data.role("train"), runtime, teacher.processor)
     training = teach.teach(teacher, student, data, options.method, options.settings, options.training, runtime, out)
     model, parity = deliver.save_checked(student, data.role("tune"), out, runtime)
     report = appraise.appraise("distill", model, task, data.role("tune"), "tune", runtime, parent=base)

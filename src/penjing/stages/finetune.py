@@ -85,12 +85,9 @@ def _trained(
     loss        in the place of the task's own, as the options have it
     strengths   as `engine.fit.fit` has them
     """
-    from penjing.engine import agree, create, fit, load, priors, weigh
+    from penjing.engine import agree, create, fit, priors, weigh
 
-    if isinstance(base, str):
-        loaded = create.create(base.removeprefix(create.PREFIX), task, train_rows, runtime, tokenizing=options.tokenizing)
-    else:
-        loaded = load.load(base, task, runtime)
+    loaded = create.begun(base, task, train_rows, runtime, tokenizing=options.tokenizing)
     usual, repeats = (agree.agreeing(task, options.agreement), agree.REPEATS) if options.agreement else (task.loss, 1)
     if options.class_weights == "balanced":
         usual = weigh.weighted(usual, weigh.balanced(task, train_rows.only(task.target_columns)))

@@ -20,7 +20,7 @@ from penjing.core.runtime import Runtime
 def predict(
     base: ModelDir | str | Path, inputs: str | Sequence[str], *, columns: list[str] | None = None, runtime: Runtime | None = None
 ) -> list[dict[str, Any]]:
-    """The answer to each row of `inputs`: {"input", "value", "score"}.
+    """The answer to each row of `inputs`: {"input", "value", "score"}, and what a task tells beside it (`Task.details`).
 
     inputs    an existing file holds rows (an image or a sound is one row), "-" is standard input, anything else is literal text
     columns   names of columns where they differ: ["text=sentence"]
@@ -39,17 +39,18 @@ def predict(
         raise OptionError("nothing to predict", wanted="files, text, or - for standard input", fix="pass one that is not empty")
     encoded = batches.Encoded([row for _, row in rows], task, load.load_processor(base, task), labelled=False)
     answers = measure.answer(backends.open_backend(base, task, runtime), task, encoded, runtime.quiet, "predicting")
-    return [{"input": name, "value": p.value, "score": p.score} for (name, _), p in zip(rows, answers)]
+    said = zip(rows, answers)
+    return [{"input": name, "value": p.value, "score": p.score, **task.details(p.value, row)} for (name, row), p in said]
 
 
 def _rows(given: str, task: Task, renamed: dict[str, str], runtime: Runtime) -> Iterator[tuple[str, Example]]:
     """(what to call it, row) for each row that one INPUT stands for."""
-    column, path = next(iter(task.input_columns())), Path(given)
+    path = Path(given)
     there = bool(given) and _exists(path)
     if given == "-":
-        yield from ((line, _text(line, column, task)) for line in _lines(sys.stdin.buffer.read(), "standard input"))
+        yield from ((line, _text(line, task)) for line in _lines(sys.stdin.buffer.read(), "standard input"))
     elif given == digits.NAME or (there and (path.is_dir() or table.suffix(path))):
-        examples = read(given).rename(renamed).require(task.input_columns())
+        examples = task.adapt(read(given).rename(renamed))[0].require(task.input_columns())
         yield from ((examples.place(i), examples[i]) for i in range(len(examples)))
     elif there and (found := media_of_file(given)):
         if task.media != found.noun:
@@ -58,15 +59,15 @@ def _rows(given: str, task: Task, renamed: dict[str, str], runtime: Runtime) -> 
                 wanted=task.media,
                 fix="pass what it was trained on",
             )
-        yield given, {column: found(path, given)}
+        yield given, {next(iter(task.input_columns())): found(path, given)}
     elif there:
         if error := explain_bytes(path, given, "line"):
             raise error
-        yield from ((line, _text(line, column, task)) for line in _lines(path.read_bytes(), given))
+        yield from ((line, _text(line, task)) for line in _lines(path.read_bytes(), given))
     elif given.strip():
         if task.media == "text" and len(given.split()) == 1 and ("/" in given or path.suffix):
             say(f"{given} is no file here, so it is read as text", runtime.quiet)
-        yield given, _text(given, column, task)
+        yield given, _text(given, task)
 
 
 def _exists(path: Path) -> bool:
@@ -87,7 +88,7 @@ def _lines(content: bytes, name: str) -> Iterator[str]:
             yield text
 
 
-def _text(text: str, column: str, task: Task) -> Example:
+def _text(text: str, task: Task) -> Example:
     if task.media != "text":
         raise OptionError(f"no file {text!r}, and this model reads {task.media}s", wanted="the path of a file", fix="correct the path")
-    return {column: text}
+    return task.row_of(text)

@@ -16,13 +16,13 @@ from typing import Any
 from penjing.core import hub
 from penjing.core.errors import OptionError, nearest
 from penjing.core.examples import read
-from penjing.core.model_dir import ModelDir
+from penjing.core.model_dir import NEW, ModelDir
 from penjing.core.progress import say
 from penjing.core.report import Report
 from penjing.core.runtime import Runtime
 from penjing.stages import _dry_run
 from penjing.stages._checks import require_pretrained
-from penjing.stages._frame import MAKERS, NEW, call, stage_flags, stage_options
+from penjing.stages._frame import MAKERS, call, stage_flags, stage_options
 
 BUNDLED = Path(__file__).parents[1] / "recipes"
 SHARED = ("model", "data", "task")
@@ -51,7 +51,12 @@ def run(
         stage, model, data = (words.pop(word) for word in ("stage", "model", "data"))
         made = call(stage, model, data, out=folder / name, overwrite=True, runtime=runtime, **words)
         done.append((name, *made))  # type: ignore[misc]
-    _page(folder / "report.html", done, plan.get("title", path.stem))
+    from penjing.engine import page
+
+    there, shown = folder / "report.html", [(name, report, model.meta) for name, model, report in done]
+    text = page.page(shown, plan.get("title", path.stem))
+    if not there.exists() or there.read_text("utf-8") != text:
+        there.write_text(text, "utf-8")
     return done
 
 
@@ -149,11 +154,3 @@ def _checked(plan: dict[str, Any], table: dict[str, Any], earlier: list[str], co
     elif words["model"].startswith(NEW):
         raise OptionError(f"{stage} needs a trained model, not {words['model']}", wanted="an earlier step or a directory")
     return words
-
-
-def _page(path: Path, done: list[tuple[str, ModelDir, Report]], title: str) -> None:
-    from penjing.engine import page
-
-    text = page.page([(name, report, model.meta) for name, model, report in done], title)
-    if not path.exists() or path.read_text("utf-8") != text:
-        path.write_text(text, "utf-8")

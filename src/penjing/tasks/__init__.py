@@ -25,7 +25,7 @@ class OneAnswer(Task):
     Letters   B rows, C outputs
     """
 
-    primary, version, heads = "accuracy", 1, tuple(HEADS)
+    primary, heads = "accuracy", tuple(HEADS)
 
     def __init__(self, labels: Sequence[str] = (), head: str | None = None):
         super().__init__(labels)

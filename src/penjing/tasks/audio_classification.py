@@ -55,9 +55,9 @@ class AudioClassification(OneAnswer):
         """
         sounds = [examples[i]["audio"] for i in numpy.linspace(0, len(examples) - 1, min(len(examples), 1000)).astype(int)]
         heard = sounds[:: max(1, len(sounds) // 100)]
-        rate = min(MOST_RATE, int(numpy.median([sound.rate() for sound in sounds])))
-        seconds = float(numpy.quantile([sound.seconds() for sound in sounds], 0.99))
-        frames = min(MOST_FRAMES, _frames(round(seconds * rate)))
+        rates, seconds = zip(*(sound.heading() for sound in sounds))
+        rate = min(MOST_RATE, int(numpy.median(rates)))
+        frames = min(MOST_FRAMES, _frames(round(float(numpy.quantile(seconds, 0.99)) * rate)))
         values = [_log_mel(sound, rate, frames) for sound in heard]
         mean = float(numpy.mean([v.mean() for v in values]))
         square = float(numpy.mean([((v - mean) ** 2).mean() for v in values]))

@@ -64,7 +64,11 @@ def _header(path: Path, name: str, delimiter: str) -> tuple[list[str], int, int]
             raise _open_quote(name, 1) from None
         columns = [cell.strip() for cell in cells]
         if len(columns) == 1 and (other := next((mark for mark in _OTHERS if mark != delimiter and mark in columns[0]), None)):
-            raise _other_delimiter(name, number, columns[0], other, delimiter)
+            raise DataError(
+                f"{name}, row {number}: the header is one column, {columns[0][:60]!r}; its values look parted by {other!r}",
+                wanted=f"values parted by {delimiter!r}",
+                fix="save it with tabs as a .tsv, or with commas as a .csv",
+            )
         for column in columns:
             if columns.count(column) > 1:
                 places = " and ".join(str(i) for i, other in enumerate(columns, 1) if other == column)
@@ -129,14 +133,6 @@ def _explain(error: Exception, uneven: list, path: Path, name: str, next_row: in
     if "straddl" in str(error):  # Arrow: a row longer than a block
         return _open_quote(name, next_row)
     return explain_bytes(path, name) or DataError(f"{name}: {error}")
-
-
-def _other_delimiter(name: str, row: int, header: str, other: str, delimiter: str) -> DataError:
-    return DataError(
-        f"{name}, row {row}: the header is one column, {header[:60]!r}; its values look parted by {other!r}",
-        wanted=f"values parted by {delimiter!r}",
-        fix="save it with tabs as a .tsv, or with commas as a .csv",
-    )
 
 
 def _uneven(row: pyarrow.csv.InvalidRow) -> str:

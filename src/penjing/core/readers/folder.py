@@ -50,7 +50,7 @@ def _is_tree(child: Path) -> bool:
         return False
     if _stem(child) in SPLITS:
         links.check(child.parent, child)
-    return not links.leave(child.parent, child) and media_folder.holds_media(child)
+    return not links.leave(child.parent, child) and any(media_folder.files(child, child.parent))  # the first decides
 
 
 def _described(folder: Path, name: str, wanted: str | None, skip_bad: bool) -> Found:

@@ -18,11 +18,6 @@ from penjing.core.readers.fingerprint import of_files
 from penjing.core.readers.part import Part
 
 
-def holds_media(path: Path) -> bool:
-    """Whether a folder or archive holds at least one image or sound; the first found decides."""
-    return next(files(path, path.parent), None) is not None
-
-
 def part(path: Path, name: str, split: str | None = None) -> Part:
     """Columns image or audio, and label, the name of the folder that a file lies in; in the order of their names.
 

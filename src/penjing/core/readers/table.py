@@ -6,10 +6,10 @@ from pathlib import Path
 
 from penjing.core.arrow_cache import ROW, Stored, converted
 from penjing.core.media import in_cell
-from penjing.core.readers import delimited, json_lines, parquet
+from penjing.core.readers import conll, delimited, json_lines, parquet
 from penjing.core.readers.part import Part
 
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet", *conll.SUFFIXES)
 
 
 def suffix(path: Path) -> str | None:
@@ -26,7 +26,7 @@ def stem(path: Path) -> str:
 def part(path: Path, name: str, split: str | None = None, skip_bad: bool = False) -> Part:
     """The rows of a table.
 
-    skip_bad    leave out rows with too many or too few values and lines that are no JSON object, and say which
+    skip_bad    leave out rows with too many or too few values, lines that are no JSON object and uneven sentences, and say which
 
     Raises DataError for whatever its reader cannot read.
     """
@@ -36,12 +36,15 @@ def part(path: Path, name: str, split: str | None = None, skip_bad: bool = False
         stored = converted(path, lambda: delimited.batches(path, name, delimited.DELIMITERS[kind], unread), unread)
     elif kind == ".jsonl":
         stored = converted(path, lambda: json_lines.batches(path, name, unread), unread)
+    elif kind in conll.SUFFIXES:
+        stored = converted(path, lambda: conll.batches(path, name, unread), unread)
     else:
         stored = converted(path, lambda: parquet.batches(path, name))
-    unit = "line" if kind == ".jsonl" else "row"
+    unit = "line" if kind in (".jsonl", *conll.SUFFIXES) else "row"
+    notes = () if kind in conll.SUFFIXES else _notes(stored, name, unit, unread or ())  # there a row has many lines
     place, source = functools.partial(_place, stored, name, unit), functools.partial(in_cell, path.parent)
     left_out = tuple(f"{name}, {unit} {number}: {problem}" for number, problem in (unread or {}).items())
-    return Part(name, split, stored, place, source, path.parent, _notes(stored, name, unit, unread or ()), left_out)
+    return Part(name, split, stored, place, source, path.parent, notes, left_out)
 
 
 def _place(stored: Stored, name: str, unit: str, row: int) -> str:

@@ -1,6 +1,7 @@
 """ONNX Runtime on the processor: an engine of quantized artefacts."""
 
-from types import ModuleType, SimpleNamespace
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -10,13 +11,8 @@ from penjing.core.errors import ModelError, need
 from penjing.core.model_dir import ModelDir
 from penjing.core.runtime import Runtime
 
-
-def library() -> ModuleType:
-    """The engine, imported.
-
-    Raises MissingExtra where it is not installed.
-    """
-    return need("onnxruntime", "onnx")
+library = partial(need, "onnxruntime", "onnx")
+"""() -> the engine, imported; raises MissingExtra where it is not installed."""
 
 
 class OnnxRuntimeBackend:

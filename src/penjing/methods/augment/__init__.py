@@ -1,4 +1,4 @@
-"""What a training row becomes, drawn anew in every epoch, while its label stays; one file a change, small enough to be combined. A method has
+"""What a training row becomes, drawn anew in every epoch, while its label stays; one file a change, which can be combined. A method has
 
 KIND                                                the values that it changes, by the type of their column: str, Image or Sound
 apply(value, draw, strength, another) -> value      one of the same type, of the same label, never empty; that given stays as it is

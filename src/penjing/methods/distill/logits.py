@@ -3,7 +3,7 @@
 Hinton, Vinyals, Dean 2015, "Distilling the knowledge in a neural network", section 2. Where the answers are numbers there is nothing
 to soften: the student matches them by squared error (Ba, Caruana 2014, "Do deep nets really need to be deep?", section 2).
 
-Letters   M distributions of a batch, k of each of its B rows (M = B k), C classes
+Letters   M distributions of a batch, those of a row together, C classes
 """
 
 from collections.abc import Callable
@@ -42,9 +42,9 @@ def apply(teacher: nn.Module, functions: Functions, settings: Options) -> Callab
             return torch.cat([remembered[row] for row in rows])
         with torch.inference_mode():
             found, owners = functions.logits(teacher.eval()(**batch.inputs), batch)
-        each = len(found) // len(rows)
-        if torch.equal(owners, batch.rows.repeat_interleave(each)) and len({*rows}) == len(rows) and each * found.shape[-1] <= REMEMBERED:
-            remembered.update(zip(rows, found.float().clone().split(each)))
+        order, each = owners.unique_consecutive(return_counts=True)
+        if order.tolist() == rows and len({*rows}) == len(rows) and int(each.max()) * found.shape[-1] <= REMEMBERED:
+            remembered.update(zip(rows, found.float().clone().split(each.tolist())))
         return found.clone()
 
     def loss(outputs: Any, batch: Batch) -> RowLoss:

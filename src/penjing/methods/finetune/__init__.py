@@ -4,7 +4,7 @@ PRETRAINED                                      whether it builds on weights tha
 fits(anatomy) -> bool                           whether the model has what the method works on
 apply(model, anatomy, settings) -> Learner      what the training loop shall train; nothing is trained here
 
-`model` may be changed in place until `Learner.plain` is called. Where weights are drawn they come from torch's generator, which the caller has seeded.
+`model` may be changed in place until `Learner.plain` is called. Weights are drawn from torch's generator, which the caller has seeded.
 """
 
 from collections.abc import Callable, Mapping

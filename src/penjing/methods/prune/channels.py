@@ -1,4 +1,4 @@
-"""Remove the channels of a convolutional network whose batch norms scale them least.
+"""Remove the channels of a convolutional network whose batch norms scale them least, or the least weighted units of a recurrent one.
 
 Liu et al. 2017, "Learning efficient convolutional networks through network slimming", section 3; without their sparsity term, and with
 the same share in every group, because recovery by distillation follows and narrow layers stay narrow for the kernels.
@@ -37,17 +37,19 @@ def apply(
     weights = dict(model.state_dict())
     changes = {entry: list(model.config.to_dict()[entry]) for entry in {group.setting[0] for group in anatomy.channels}}
     for group in anatomy.channels:
-        kept = _kept(model.state_dict(), group, settings.keep_share)
-        for name, dimension in group.tensors:
-            times = group.repeat.get(name, 1)
-            places = (kept[:, None] * times + torch.arange(times)).flatten()
-            weights[name] = weights[name].index_select(dimension, places.to(weights[name].device))
         entry, index = group.setting
+        total = changes[entry][index]
+        kept = _kept(model.state_dict(), group, total, settings.keep_share)
+        for name, dimension in group.tensors:
+            times, size = group.repeat.get(name, 1), weights[name].shape[dimension]
+            places = torch.arange(size).view(-1, total, times)[:, kept].flatten()  # sets, channels, each so many times in a row
+            weights[name] = weights[name].index_select(dimension, places.to(weights[name].device))
         changes[entry][index] = len(kept)
     return Smaller(changes, weights, {"channels": changes})
 
 
-def _kept(weights: dict[str, torch.Tensor], group: ChannelGroup, share: float) -> torch.Tensor:
+def _kept(weights: dict[str, torch.Tensor], group: ChannelGroup, total: int, share: float) -> torch.Tensor:
     """Sorted numbers of the channels that stay: those with the largest summed scale."""
-    score = torch.stack([weights[name].abs().reshape(len(weights[name]), -1).sum(1) for name in group.scores]).sum(0)
-    return score.topk(max(1, round(len(score) * share))).indices.sort().values.cpu()
+    scales = (weights[name].abs().reshape(-1, total, weights[name][0].numel()).sum((0, 2)) for name in group.scores)
+    score = torch.stack(list(scales)).sum(0)
+    return score.topk(max(1, round(total * share))).indices.sort().values.cpu()

@@ -1,4 +1,4 @@
-"""An ONNX graph on its way to int8: embedding tables and linear layers, rewritten node by node.
+"""An ONNX graph on its way to int8: embedding tables, linear layers and recurrent cells, rewritten node by node.
 
 Letters   K inputs and N outputs of a linear layer, V entries of an embedding table, H its width
 """
@@ -10,6 +10,7 @@ from typing import Any
 import numpy
 
 from penjing.core.errors import need
+from penjing.methods.quantize._cells import CELLS
 from penjing.methods.quantize._graph import SMALL, tables
 
 TINY = 1e-20  # least scale: a row of zeros stays one
@@ -26,6 +27,7 @@ class Rewrite:
         self.onnx = need("onnx", "onnx")
         self.plain, self.product, self.top = plain, product, top
         self.tables = {node.output[0]: table for node, table in tables(plain) if fits(node, table)}
+        self.cells = {t.name: t for node, t in tables(plain) if node.op_type in CELLS and numpy.prod(t.dims) >= SMALL}
         self.nodes: list[Any] = []
         self.constants: dict[str, Any] = {}
         self.shared: dict[str, str] = {}  # activation or weight -> name of what was computed of it once
@@ -55,6 +57,19 @@ class Rewrite:
         self.product(self, x, self.constant(f"{key}/int8", whole), self.constant(f"{key}/scale", scale[0]), product)
         if bias:
             self.add("Add", [product, bias[0]], out)
+
+    def cell(self, node: Any) -> None:
+        """Tables (D, R, I), D directions: each of the R rows, a gate of a unit, gets its scale; the engine makes fp32 of them again."""
+        changed = self.onnx.NodeProto()
+        changed.CopyFrom(node)
+        for place, name in enumerate(node.input):
+            if name in self.cells:
+                whole, scale = quantized(self.onnx.numpy_helper.to_array(self.cells[name]), 2, 127)
+                stored = self.constant(f"{name}/int8", whole), self.constant(f"{name}/scale", scale)
+                self.add("Cast", [stored[0]], f"{name}/whole", to=self.onnx.TensorProto.FLOAT)
+                self.add("Mul", [f"{name}/whole", stored[1]], f"{name}/fp32")
+                changed.input[place] = f"{name}/fp32"
+        self.nodes.append(changed)
 
     def add(self, operation: str, inputs: list[str], output: str, **attributes: Any) -> None:
         self.nodes.append(self.onnx.helper.make_node(operation, inputs, [output], **attributes))

@@ -5,6 +5,7 @@ dynamic   Models made of linear layers: activations get their scale while the mo
           onnxruntime's own dynamic quantization, which takes one scale a batch.
             onnxruntime   one scale for each token (ZeroQuant, Yao et al. 2022, section 4.1), written into the graph
             openvino      one scale for each group of neighbouring inputs of a token, which the engine takes by itself
+            Recurrent cells have no such kernels: theirs are int8 in the file, each row of weights with its scale, and calculate in fp32.
 static    Models made of convolutions: scales of activations are fixed from the calibration rows' smallest and largest values, batch norm
           is folded into the weights (Jacob et al. 2018); one scale for each output channel. Both engines run the same numbers.
 
@@ -38,6 +39,7 @@ import torch
 from penjing.core.contracts import Batch
 from penjing.core.errors import DataError, ModelError, need
 from penjing.core.openvino import openvino
+from penjing.methods.quantize._cells import CELLS
 from penjing.methods.quantize._graph import OPSET, SMALL, compact, export, folded, overflows, quiet, tables
 from penjing.methods.quantize._rewrite import Product, Rewrite, by_groups, by_tokens
 
@@ -55,7 +57,8 @@ def apply(model: torch.nn.Module, batches: Iterable[Batch], settings: Options, e
     """Write the artefact of `engine`: inputs named as in `batches`, output `logits`; batch and sequence axes open.
 
     The model is left as it was. Facts: engine, precision, bits, scheme, opset, how many operations of each type were stored in int8 and
-    how many not, with the reason; int8_share of all weights; reduce_range, True where this processor needs 7-bit weights.
+    how many not, with the reason; fp32_cells, recurrent ones that the file alone holds in int8; int8_share of all weights; reduce_range,
+    True where this processor needs 7-bit weights.
 
     Raises DataError without a batch, ModelError for a model of 2 GB or without a layer to quantize, MissingExtra without a library.
     """
@@ -133,11 +136,13 @@ def _scheme(plain: Any) -> str:
 
 
 def _tables_in_int8(plain: Any, product: Product, top: int, linears: bool) -> Any:
-    """The graph with embedding tables in int8, and linear layers too if `linears`."""
+    """The graph with embedding tables and cells in int8, and linear layers too if `linears`."""
     rewrite = Rewrite(plain, product, top)
     for node in plain.graph.node:
         table = rewrite.table(node)
-        if table is None:
+        if node.op_type in CELLS:
+            rewrite.cell(node)
+        elif table is None:
             rewrite.nodes.append(node)
         elif node.op_type == "Gather":
             rewrite.embedding(node, table)
@@ -176,11 +181,13 @@ def _facts(plain: Any, small: Any) -> dict[str, Any]:
     """Which tables became int8: operations by type, and the share of all weights that they hold."""
     left = {tensor.name for tensor in small.graph.initializer}
     sizes = {table.name: int(numpy.prod(table.dims)) for _, table in tables(plain)}
-    users = [(node.op_type, table.name) for node, table in tables(plain)]
+    users = [(node.op_type, node.output[0], table.name) for node, table in tables(plain)]
     why = {name: "small" if size < SMALL else "no int8 kernel in this scheme" for name, size in sizes.items()}
-    reasons = Counter((kind, why[name]) for kind, name in users if name in left)
+    reasons = Counter((kind, why[name]) for kind, _, name in users if name in left)
+    stored = {(kind, node) for kind, node, name in users if name not in left}
     return {
-        "quantized": dict(sorted(Counter(kind for kind, name in users if name not in left).items())),
+        "quantized": dict(sorted(Counter(kind for kind, _ in stored).items())),
         "left_fp32": [{"type": kind, "count": count, "why": reason} for (kind, reason), count in sorted(reasons.items())],
+        "fp32_cells": sorted({kind for kind, _ in stored} & {*CELLS}),
         "int8_share": sum(size for name, size in sizes.items() if name not in left) / max(1, sum(sizes.values())),
     }
