@@ -293,6 +293,9 @@ def test_what_is_no_sentence_is_told_with_its_line_or_left_out(name, content, sa
     (tmp_path / "good.conllu").write_text(UNIVERSAL + "\n1\ta\tb\n\n")
     found = read(tmp_path / "good.conllu", skip_bad=True)
     assert len(found) == 2 and found.unread == ["good.conllu, line 10: 3 columns where words have 10 (line 10)"]
+    (tmp_path / "none.conll").write_text("a O\nb\n")
+    with pytest.raises(DataError, match=r"none.conll: no sentences that can be read: 1 columns where words have 2 \(line 2\)"):
+        read(tmp_path / "none.conll", skip_bad=True)
 
 
 def write(path, rows):

@@ -75,7 +75,8 @@ def batches(path: Path, name: str, unread: dict[int, str] | None = None) -> Iter
             yield _batch(rows, form, schema)
             rows = []
     if not num_rows:
-        raise DataError(f"{name}: no sentences", wanted="one word a line, its tag in the last column", fix="name another file")
+        why = f" that can be read: {next(iter(unread.values()))}" if unread else ""
+        raise DataError(f"{name}: no sentences{why}", wanted="one word a line, its tag in the last column", fix="correct the file")
     if rows:
         yield _batch(rows, form, schema)
 
