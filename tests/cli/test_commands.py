@@ -206,7 +206,12 @@ def test_a_training_that_is_interrupted_or_killed_leaves_the_old_output_whole(as
             *words,
         ]
         running[name] = subprocess.Popen(
-            command, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}
+            command,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell's background processes ignore it
         )
     for process in running.values():
         assert "on 701 rows" in process.stderr.readline()
