@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported
 
@@ -12,6 +13,7 @@ import penjing
 from penjing.engine import gate
 
 torch.set_num_threads(1)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it, and children inherit that
 
 
 def pytest_collection_modifyitems(items):

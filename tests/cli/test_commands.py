@@ -206,12 +206,7 @@ def test_a_training_that_is_interrupted_or_killed_leaves_the_old_output_whole(as
             *words,
         ]
         running[name] = subprocess.Popen(
-            command,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=tmp_path,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell's background processes ignore it
+            command, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}
         )
     for process in running.values():
         assert "on 701 rows" in process.stderr.readline()

@@ -89,7 +89,7 @@ def test_padding_gets_no_gradient():
 
 def test_each_head_loads_as_the_class_it_is_saved_as(tmp_path):
     for head, auto in zip(HEADS, (AutoModelForSequenceClassification, AutoModelForTokenClassification)):
-        model = built(head, word_dropout=0.1)
+        model = built(head, dropout=0.1)
         model.save_pretrained(tmp_path / auto.__name__)
         again = auto.from_pretrained(tmp_path / auto.__name__, trust_remote_code=False)
         assert type(again) is head and again.config.to_diff_dict() == model.config.to_diff_dict()
@@ -154,13 +154,3 @@ def test_a_layer_that_is_computed_again_draws_the_masks_of_the_first_time():
         found.append([p.grad for p in model.parameters()])
     for one, other in zip(*found):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
-
-
-def test_a_dropped_word_is_dropped_as_a_whole():
-    model = built(word_dropout=0.5, dropout=0.0).train()
-    seen = []
-    model.body.layers[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    torch.manual_seed(0)
-    model(torch.randint(0, 30, (20, 30)))
-    dropped = (seen[0] == 0).all(-1)
-    assert 0.4 < dropped.float().mean() < 0.6 and (seen[0][~dropped] != 0).all()

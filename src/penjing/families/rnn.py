@@ -35,7 +35,6 @@ class RNNConfig(PretrainedConfig):
     widths          units of each layer, of either direction
     bidirectional   whether each layer is read from the end too
     dropout         share that is dropped of what goes into each layer and into the head
-    word_dropout    share of tokens that are dropped as a whole
     """
 
     model_type = "penjing_rnn"
@@ -46,7 +45,6 @@ class RNNConfig(PretrainedConfig):
     widths: list[int] = field(default_factory=lambda: [128])
     bidirectional: bool = True
     dropout: float = 0.5
-    word_dropout: float = 0.2
 
     def states(self) -> list[int]:
         """Numbers that each layer gives for a token."""
@@ -108,7 +106,6 @@ class RNNModel(RNN):
     def __init__(self, config: RNNConfig):
         super().__init__(config)
         self.embedding = nn.Embedding(config.vocab_size, config.embedding_size)
-        self.word_dropout = nn.Dropout(config.word_dropout)
         inputs = [config.embedding_size, *config.states()]
         self.layers = nn.ModuleList(Layer(config, *shape) for shape in zip(inputs, config.widths))
         self.post_init()
@@ -122,7 +119,6 @@ class RNNModel(RNN):
         first, turned = (torch.where(place < length, to, place) for to in (place + start, length - 1 - place))
         back = torch.where(attention_mask.bool(), place - start, place)
         tokens = self.embedding(input_ids.gather(1, first))
-        tokens = tokens * self.word_dropout(torch.ones_like(tokens[..., :1]))
         for layer in self.layers:
             tokens = layer(tokens, rows + turned)
         return BaseModelOutput(last_hidden_state=taken(tokens, rows + back))
