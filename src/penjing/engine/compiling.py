@@ -5,6 +5,7 @@ dropped out), a convolutional network at 550 and 690. A compiled block goes on w
 """
 
 import shutil
+import statistics
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -32,12 +33,13 @@ class Compiling:
 
     def note(self, number: int, seconds: float, left: int) -> None:
         """A step took so long, and so many are left: compile from here on if that saves time."""
+        if not self._may or len(self._seconds) == TIMED:
+            return
         self._seconds.append(seconds)
-        if self._may and self.since is None and len(self._seconds) == TIMED:
-            saved = GAIN * left * sorted(self._seconds)[TIMED // 2]
-            if saved > SECONDS:
-                say(f"compiling the model: that saves about {saved / 60:.0f} of the minutes that are left")
-                self.begin(number)
+        saved = GAIN * left * statistics.median(self._seconds)
+        if len(self._seconds) == TIMED and saved > SECONDS:
+            say(f"compiling the model: that saves about {saved / 60:.0f} of the minutes that are left")
+            self.begin(number)
 
     def begin(self, number: int) -> None:
         """From this step on."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from penjing.core.contracts import Example
+from penjing.core.contracts import Example, Task
 from penjing.core.model_dir import CHECKPOINTS
 from penjing.core.progress import progress, say
 from penjing.core.runtime import Runtime
@@ -136,12 +136,7 @@ def fit(
             torch.set_num_threads(next_threads(run.counts, run.tried))
             shown.step(**watch.note(step))
             if step.number == state.steps or (step.epoch_ends and round(step.epoch) % every == 0):
-                give_back()
-                with state.settled():
-                    found = best_way(TorchBackend(state.model), task, tuning, tune_rows) if state.joins else (task, 0.0, ())
-                    quality, decision = state.group.from_first((float(found[1]), found[0].decision))
-                    run.measured(step, quality, decision, state.whole)
-                watch.measured(quality, found[2])
+                _measure(state, run, watch, step, task, tuning, tune_rows)
             stop, save = state.group.agreed(asked.number is not None, first and kept.due())
             if state.joins and (save or (stop and kept.due(asked=True))):
                 watch.settle()
@@ -176,6 +171,16 @@ def fit(
         "rows_at_limit_estimated": not encoded.known,
         "seconds": round(time.perf_counter() - started, 2),
     }
+
+
+def _measure(state: State, run: Run, watch: Watch, step: Step, task: Task, tuning: Encoded, rows: Sequence[Example]) -> None:
+    """How well the tune rows are answered after a step, on all ranks the same; what does best is kept."""
+    give_back()
+    with state.settled():
+        found = best_way(TorchBackend(state.model), task, tuning, rows) if state.joins else (task, 0.0, ())
+        quality, decision = state.group.from_first((float(found[1]), found[0].decision))
+        run.measured(step, quality, decision, state.whole)
+    watch.measured(quality, found[2])
 
 
 def _begin(

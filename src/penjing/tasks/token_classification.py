@@ -28,7 +28,7 @@ from penjing.tasks._rows_of_words import from_text, misfits
 from penjing.tasks._spans import repaired, spans, spell_spans
 from penjing.tasks._words import cut, placed, spaced
 
-OVERLAP = 4  # that part of a window
+OVERLAP = 4  # of so many parts of a window its neighbour has one too
 _ANSWERED, _TAGS, _WINDOWS = "answered", "tags", "windows"  # of an encoded entry, beside what the model sees
 
 
@@ -93,7 +93,7 @@ class TokenClassification(Task):
 
     def loss(self, outputs, batch):
         each = cross_entropy(_of_words(outputs.logits, batch), batch.targets["tags"])
-        places = _rows_of_words(batch).to(each.total.device)
+        places = _places(batch).to(each.total.device)
         rows = int(places[-1]) + 1
         return RowLoss(*(torch.zeros(rows, dtype=x.dtype, device=x.device).index_add(0, places, x) for x in each))
 
@@ -104,14 +104,14 @@ class TokenClassification(Task):
     def decode(self, outputs, batch, processor):
         best = _of_words(outputs.logits, batch).float().softmax(-1).max(-1)
         answers: dict[int, tuple[list[str], list[float]]] = collections.defaultdict(lambda: ([], []))
-        for place, i, chance in zip(_rows_of_words(batch).tolist(), best.indices.tolist(), best.values.tolist()):
+        for place, i, chance in zip(_places(batch).tolist(), best.indices.tolist(), best.values.tolist()):
             tags, chances = answers[place]
             tags.append(self.labels[i])
             chances.append(chance)
         return [Prediction(self._usual(tags), math.prod(chances)) for tags, chances in answers.values()]  # all right, taken as independent
 
     def target(self, outputs, batch, part=None):
-        best, places = _of_words(outputs.logits, batch).max(-1).values, _rows_of_words(batch)
+        best, places = _of_words(outputs.logits, batch).max(-1).values, _places(batch)
         chosen = torch.tensor([part in (None, word) for answered in batch.origin for word in answered.words]).to(best.device)
         return torch.zeros(int(places[-1]) + 1, device=best.device).index_add(0, places.to(best.device), best.float() * chosen)
 
@@ -235,7 +235,7 @@ def _of_words(logits: Tensor, batch: Batch) -> Tensor:
     return logits[entries, [position for answered in batch.origin for position in answered.positions]]
 
 
-def _rows_of_words(batch: Batch) -> Tensor:
+def _places(batch: Batch) -> Tensor:
     """(M,) which of the batch's rows each word belongs to, from 0; a copy of a row is a row of its own."""
     places = itertools.accumulate(answered.words[0] == 0 for answered in batch.origin)
     return torch.tensor([place - 1 for place, answered in zip(places, batch.origin) for _ in answered.words])
