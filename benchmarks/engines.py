@@ -7,6 +7,7 @@ Accuracy and flips are those of the tuning rows; no proof row is opened.
 
 import argparse
 import tempfile
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -62,10 +63,11 @@ def compared(name: str, parent: Path, data: Any, folder: Path) -> list[list[str]
     bases = [call.base, *(model for model, _ in made)]
     backends = [open_backend(base, call.task, call.runtime, threads=1) for base in bases]
     encoded = [Encoded(rows, call.task, load_processor(base, call.task), labelled=False) for base in bases]
+    asked = [partial(call.task.predict, backend, processor=part.processor) for backend, part in zip(backends, encoded)]
     times = {}
     for size, sets in SETS.items():
         chosen = [[(start * size + i) % len(rows) for i in range(size)] for start in range(sets)]
-        times[size] = latency.interleaved(backends, [[part.batch(each) for part in encoded] for each in chosen], ROUNDS[size])
+        times[size] = latency.interleaved(asked, [[part.batch(each) for part in encoded] for each in chosen], ROUNDS[size])
     measured = [made[0][1].before, *(report.after for _, report in made)]
     shares = [plain(report).facts["flips"]["share"]["value"] for _, report in made]
     flips = ["", *(f"{round(share * len(rows))} of {len(rows)}" for share in shares)]

@@ -18,13 +18,14 @@ from penjing.core.options import Flag, build, flags, spell
 from penjing.core.runtime import Runtime, environment, place_of_rank
 from penjing.core.stopping import Stopped
 
-STAGES = ("finetune", "distill", "prune", "quantize", "shrink", "evaluate", "compare")
+STAGES = ("pretrain", "finetune", "cluster", "distill", "prune", "quantize", "shrink", "evaluate", "compare")
 ABOUT = "Grow a large model, shrink it, and prove that the small one is as good."
 MODEL = ("MODEL", "a model directory, or hf:org/name of the hub")
 MODEL_OR_NEW = ("MODEL", "a model directory, hf:org/name of the hub, or new:<size> (penjing families)")
 DATA = (
     "DATA",
-    "a csv, tsv, jsonl or parquet file, a folder with train, validation and test, a folder of images or sounds, or sklearn:digits",
+    "a csv, tsv, jsonl, parquet or txt file, a folder with train, validation and test, a folder of images or sounds, sklearn:digits, or "
+    "python:docs",
 )
 WIDTH = 100
 
@@ -163,7 +164,7 @@ def _stage(command: str) -> Callable[[Parser, list[str]], str]:
 
         known = [flag for flag in _frame.stage_flags(command, _value_of("--method", words)) if flag.name != "child"]
         makes, compares = command in _frame.MAKERS, command == "compare"
-        parser.add_argument("PARENT" if compares else "MODEL", help=(MODEL_OR_NEW if command == "finetune" else MODEL)[1])
+        parser.add_argument("PARENT" if compares else "MODEL", help=(MODEL_OR_NEW if command in ("pretrain", "finetune") else MODEL)[1])
         if compares:
             parser.add_argument("CHILD", help="the model directory that is compared with it")
         parser.add_argument(DATA[0], help=DATA[1])
@@ -204,6 +205,7 @@ _TITLES: dict[tuple[str, ...], str] = {
     (): "",
     ("training",): "training",
     ("tokenizing",): "of a new text model",
+    ("generation",): "answers that are written",
     ("data",): "the rows",
     ("settings",): "of this method",
 }
@@ -251,14 +253,14 @@ def _plain(value: Any) -> str:
 def _predict(parser: Parser, words: list[str]) -> str:
     parser.add_argument(MODEL[0], help=MODEL[1])
     parser.add_argument("INPUT", nargs="+", help="a file of rows, an image, a sound, text, or - for standard input")
-    parser.add_argument("--columns", help="names of columns where they differ: text=sentence,label=mood")
+    from penjing.stages.predict import Options, predict
+
+    known = list(flags(Options))
+    _add_grouped(parser, known, "predict")
     _common(parser)
     given = _parse(parser, words, " MODEL INPUT...")
-    runtime = _runtime(given)
-    from penjing.stages.predict import predict
-
-    columns = given["columns"].split(",") if given["columns"] else None
-    answers = predict(given["MODEL"], given["INPUT"], columns=columns, runtime=runtime)
+    options = {flag.name: given[flag.name] for flag in known if given[flag.name] is not None}
+    answers = predict(given["MODEL"], given["INPUT"], runtime=_runtime(given), **options)
     if given["json"]:
         return "\n".join(json.dumps(answer, ensure_ascii=False) for answer in answers)
     return "\n".join(map(_line, answers))

@@ -35,6 +35,10 @@ MISTAKES = {
         ("--unlabelled", "more.csv", "--semi", "consistency", "--augment", "typos", "--class-weights", "balanced"),
         ["--semi consistency has a loss of its own, without --class-weights", "leave --class-weights out"],
     ),
+    "smoothed labels": (
+        ("--unlabelled", "more.csv", "--semi", "consistency", "--augment", "typos", "--label-smoothing", "0.1"),
+        ["--semi consistency has a loss of its own, without --label-smoothing", "leave --label-smoothing out"],
+    ),
     "a confidence beyond": (("--unlabelled", "more.csv", "--confidence", "95"), ["--confidence cannot be '95'", "0 to 1"]),
     "ranks": (("--unlabelled", "more.csv", "--ranks", "2"), ["--ranks is for one training, and --unlabelled", "leave --ranks out"]),
 }

@@ -6,6 +6,7 @@ from transformers import (
     ASTConfig,
     AutoModelForAudioClassification,
     AutoModelForImageClassification,
+    AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     BertConfig,
     DistilBertConfig,
@@ -18,8 +19,10 @@ from transformers import (
 )
 
 from penjing.core.find import find, names
-from penjing.engine.anatomy import anatomy
+from penjing.engine.anatomy import anatomy, with_weights
+from penjing.engine.create import of_size
 from penjing.engine.load import register_families
+from penjing.methods.prune import layers
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
 SPEECH = {"conv_dim": (4,) * 7, "num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2, "classifier_proj_size": 8}
@@ -39,7 +42,7 @@ MODELS = {  # (Auto class, config, linears of each block, modules of the head th
     "resnet": (IMAGE, ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic"), 0, {"classifier"}),
     "wav2vec2": (SOUND, Wav2Vec2Config(vocab_size=30, **SPEECH, **SMALL), 6, {"projector", "classifier"}),
     "ast": (SOUND, ASTConfig(max_length=32, num_mel_bins=16, **SMALL), 6, {"classifier"}),
-    "whisper": (SOUND, WhisperConfig(**WHISPER), 0, {"projector", "classifier"}),
+    "whisper": (SOUND, WhisperConfig(**WHISPER), 6, {"projector", "classifier"}),
 }
 
 
@@ -72,11 +75,35 @@ def test_every_tensor_whose_shape_the_labels_set_is_of_the_head(name):
     assert by_labels and all(inside(key, anatomy(three).head) for key in by_labels)
 
 
-@pytest.mark.parametrize("size", [size for family in names("families") for size in list(find("families", family).SIZES)[:1]])
+@pytest.mark.parametrize("name", ["marian-tiny", "t5-tiny"])
+def test_an_encoder_and_a_decoder_have_blocks_of_both_which_prune_takes_from_each(name):
+    model = AutoModelForSeq2SeqLM.from_config(of_size(name))
+    parts = anatomy(model)
+    assert {entry: len(blocks) for entry, blocks in parts.depth.items()} == dict.fromkeys(parts.depth, 4) and len(parts.depth) == 2
+    assert len(parts.blocks) == len(parts.feed_forward) == 8
+    inputs = {"input_ids": torch.arange(4, 10)[None], "decoder_input_ids": torch.arange(4, 8)[None]}
+    for share in (0.5, 0.1):
+        taken = layers.apply(model, parts, [], None, layers.Options(keep_share=share))
+        smaller = with_weights(model, taken.changes, taken.weights)
+        assert len(anatomy(smaller).blocks) == 8 * max(share, 0.25) and smaller(**inputs).logits.isfinite().all()
+
+
+FIRST = [next(iter(find("families", family).SIZES)) for family in names("families")]
+
+
+@pytest.mark.parametrize("size", [size for size in FIRST if not of_size(size).is_encoder_decoder])
 def test_the_head_of_every_family_is_what_the_labels_set_and_the_blocks_are_none_of_it(size):
     register_families()
     family = next(find("families", name) for name in names("families") if size in find("families", name).SIZES)
-    facts = {"image_size": (8, 8), "channels": 1, "vocab_size": 30, "pad_token_id": 0, "max_length": 16}
+    facts = {
+        "image_size": (8, 8),
+        "channels": 1,
+        "vocab_size": 30,
+        "pad_token_id": 0,
+        "cls_token_id": 1,
+        "eos_token_id": 2,
+        "max_length": 16,
+    }
     models = [find_auto(family).from_config(family.config(size, {**facts, "labels": list("abcdefg")[:n]})) for n in (3, 7)]
     parts = anatomy(models[0])
     pairs = zip(models[0].named_parameters(), models[1].named_parameters(), strict=True)

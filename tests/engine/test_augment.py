@@ -87,7 +87,7 @@ def test_several_strengths_give_as_many_copies_of_a_batch_and_r_drop_sees_one_vi
 
 def test_columns_that_are_not_of_the_kind_stay():
     """A task of two texts and a number would have both texts changed, and the number left."""
-    task = type("Task", (), {"input_columns": lambda self: {"one": str, "two": str, "number": float}})()
+    task = type("Task", (), {"input_columns": lambda self: {"one": str, "two": str, "number": float}, "fixed": (), "draws": False})()
     (view,) = augmented(task, Training(augment=["word-noise"], augment_strength=1.0), 0)
     row = {"one": "a b c d e f g h", "two": "i j k l m n o p", "number": 3.5, "label": "x"}
     seen = [view([row], 0, epoch) for epoch in range(20)]

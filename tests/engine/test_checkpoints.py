@@ -20,7 +20,7 @@ from penjing.core.find import find
 from penjing.core.runtime import Runtime
 from penjing.core.stopping import Stopped, stopping
 from penjing.core.training import Training
-from penjing.engine import agree, checkpoints, create
+from penjing.engine import checkpoints, create, regularizers
 from penjing.engine import fit as fit_module
 from penjing.engine.anatomy import anatomy
 from penjing.engine.checkpoints import Checkpoints
@@ -216,7 +216,7 @@ def made(runtime=ALONE, **settings):
 def by_finetune(options, out, agreement=0.0, **settings):
     """Facts and weights of a finetuned model."""
     loaded, learner = made(**settings)
-    loss, repeats = (agree.agreeing(loaded.task, agreement), agree.REPEATS) if agreement else (loaded.task.loss, 1)
+    loss, repeats = (regularizers.agreeing(loaded.task, agreement), regularizers.REPEATS) if agreement else (loaded.task.loss, 1)
     examples = rows(type(loaded.task), 24)
     facts = fit(loaded, loss, examples, examples[:12], options, ALONE, out, repeats, learner)
     return facts, loaded.model.state_dict()

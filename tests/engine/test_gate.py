@@ -32,7 +32,7 @@ def saved(text_parent, tmp_path, runtime):
 
 def check(saved):
     base, task, batch, logits = saved
-    return gate.check(base, task, batch, logits, 2)
+    return gate.check(base, task, batch, {"logits": logits}, 2)
 
 
 def test_an_honest_directory_passes_and_its_memory_is_measured(saved):

@@ -9,15 +9,15 @@ import transformers as hf
 import penjing
 from penjing.core.errors import ModelError
 from penjing.core.find import find
-from penjing.engine.agree import REPEATS, agreeing
 from penjing.engine.anatomy import anatomy
 from penjing.engine.load import register_families
 from penjing.engine.masks import CheapMasks
 from penjing.engine.recomputing import recomputing
+from penjing.engine.regularizers import REPEATS, agreeing
 from penjing.engine.train import State, train
 from tests.engine.test_dropping import FAMILIES, built
 from tests.engine.test_train import METHODS, TASKS, started
-from tests.families.test_every_family import INPUTS, MEDIA, fresh
+from tests.families.test_every_family import MEDIA, fresh, inputs_of
 
 KEY = (0, 1, 2)
 
@@ -38,7 +38,8 @@ def assert_alike(model, inputs, dtype=None):
     wanted, found = (learnt_from(model, inputs, some, dtype) for some in ((), blocks))
     assert wanted.keys() == found.keys()
     for name, value in wanted.items():
-        assert torch.equal(found[name], value), name
+        shared = model.config.is_encoder_decoder and torch.allclose(found[name], value, rtol=1e-4, atol=1e-7)
+        assert torch.equal(found[name], value) or shared, name  # one table sums what comes to it from three places, in their order
 
 
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16], ids=["fp32", "bf16"])
@@ -46,7 +47,8 @@ def assert_alike(model, inputs, dtype=None):
 def test_every_family_learns_the_same(family, media, dtype):
     register_families()
     torch.manual_seed(0)
-    assert_alike(fresh(family, next(iter(find("families", family).SIZES)), media), INPUTS[media](), dtype)
+    model = fresh(family, next(iter(find("families", family).SIZES)), media)
+    assert_alike(model, inputs_of(model, media), dtype)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

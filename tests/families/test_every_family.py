@@ -6,14 +6,27 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForAudioClassification, AutoModelForImageClassification, AutoModelForSequenceClassification
+from transformers import (
+    AutoConfig,
+    AutoModelForAudioClassification,
+    AutoModelForImageClassification,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+)
 
 from penjing.core.find import find, names
 
 FACTS = {
     "image": {"labels": ["cat", "dog", "emu"], "image_size": (8, 12), "channels": 2},
     "sound": {"labels": ["bell", "horn", "gong"], "image_size": (9, 16), "channels": 1},
-    "text": {"labels": ["good", "bad", "so-so"], "vocab_size": 50, "pad_token_id": 3, "max_length": 16},
+    "text": {
+        "labels": ["good", "bad", "so-so"],
+        "vocab_size": 50,
+        "pad_token_id": 3,
+        "cls_token_id": 1,
+        "eos_token_id": 2,
+        "max_length": 16,
+    },
 }
 AUTO = {"image": AutoModelForImageClassification, "sound": AutoModelForAudioClassification, "text": AutoModelForSequenceClassification}
 INPUTS = {
@@ -29,7 +42,20 @@ SIZES = [(family, size) for family in FAMILIES for size in find("families", fami
 def fresh(family, size, media=None):
     module = find("families", family)
     media = media or module.MEDIA[0]
-    return AUTO[media].from_config(module.config(size, FACTS[media]))
+    config = module.config(size, FACTS[media])
+    return (AutoModelForSeq2SeqLM if config.is_encoder_decoder else AUTO[media]).from_config(config)
+
+
+def inputs_of(model, media):
+    """Something that the model can see: two rows; of a decoder too what it has written."""
+    seen = INPUTS[media]()
+    return {**seen, "decoder_input_ids": torch.randint(4, 50, (2, 5))} if model.config.is_encoder_decoder else seen
+
+
+def logits_of(model, inputs):
+    """(2, C): those of labels, or of the token that a decoder writes next."""
+    logits = model(**inputs).logits
+    return logits[:, -1] if model.config.is_encoder_decoder else logits
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -70,12 +96,12 @@ def test_the_smallest_size_answers_and_learns_in_every_parameter(family, media):
     """Logits of the right shape, a finite loss, and a gradient for everything that is trained."""
     torch.manual_seed(0)
     model = fresh(family, next(iter(find("families", family).SIZES)), media).train()
-    logits = model(**INPUTS[media]()).logits
-    assert logits.shape == (2, 3)
+    logits = logits_of(model, inputs_of(model, media))
+    assert logits.shape == (2, 50 if model.config.is_encoder_decoder else 3)
     loss = torch.nn.functional.cross_entropy(logits, torch.tensor([0, 2]))
     loss.backward()
     assert loss.isfinite()
-    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+    assert [name for name, p in model.named_parameters() if p.grad is None and p.requires_grad] == []
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from transformers import AutoModelForImageClassification, BertModel
+from transformers import AutoModelForImageClassification, AutoModelForSeq2SeqLM, BertModel, GPT2LMHeadModel
 
-from penjing.families import bert, resnet, vit
+from penjing.families import bert, gpt, marian, resnet, t5, vit
 
 
 def parameters(build, config):
@@ -25,6 +25,31 @@ def test_the_small_berts_of_turc_et_al_have_their_parameters(size, millions):
     """Sizes of the checkpoints that belong to the paper: encoder and pooler, 30,522 word pieces, 512 positions."""
     config = bert.config(size, {"labels": ["a", "b"], "vocab_size": 30522, "pad_token_id": 0, "max_length": 512})
     assert parameters(BertModel, config) / 1e6 == pytest.approx(millions, abs=0.05)
+
+
+@pytest.mark.parametrize(("size", "millions"), [("t5-tiny", 15.6), ("t5-mini", 31.2), ("t5-small", 60.5)])
+def test_the_small_t5s_of_tay_et_al_have_their_parameters(size, millions):
+    """With the 32,128 pieces of T5."""
+    config = t5.config(
+        size, {"labels": [], "vocab_size": 32128, "pad_token_id": 0, "cls_token_id": 0, "eos_token_id": 1, "max_length": 512}
+    )
+    assert parameters(AutoModelForSeq2SeqLM.from_config, config) / 1e6 == pytest.approx(millions, abs=0.05)
+
+
+def test_the_base_transformer_of_vaswani_et_al_has_its_parameters():
+    """Table 3: 65 million, with about 37,000 pieces (section 5.1)."""
+    config = marian.config(
+        "marian-base", {"labels": [], "vocab_size": 37000, "pad_token_id": 0, "cls_token_id": 2, "eos_token_id": 3, "max_length": 512}
+    )
+    with torch.device("meta"):
+        learnt = [p for p in AutoModelForSeq2SeqLM.from_config(config).parameters() if p.requires_grad]
+    assert sum(p.numel() for p in learnt) / 1e6 == pytest.approx(65, rel=0.04)
+
+
+def test_the_base_gpt_has_the_parameters_of_the_checkpoint_gpt2():
+    """124,439,808, as the hub counts them: 50,257 pieces, 1,024 positions; the paper prints 117 million, of an earlier count."""
+    config = gpt.config("gpt-base", {"labels": [], "vocab_size": 50257, "pad_token_id": 0, "eos_token_id": 0, "max_length": 1024})
+    assert parameters(GPT2LMHeadModel, config) == 124_439_808
 
 
 @pytest.mark.parametrize(("size", "millions"), [("vit-tiny", 5.7), ("vit-small", 22.1)])

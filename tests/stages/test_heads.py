@@ -127,6 +127,7 @@ def test_class_weights_are_told_on_the_card(data, tmp_path, runtime):
     [
         ({"head": "one-label"}, "--head cannot be 'one-label': .* answers with number"),
         ({"class_weights": "balanced"}, "--class-weights weigh labels"),
+        ({"label_smoothing": 0.1}, "--label-smoothing spreads labels"),
         ({"groups": "whom"}, "no column 'whom'"),
         ({"head": "many-labels", "new_head": True}, "column 'label' holds .*string"),
     ],

@@ -5,10 +5,13 @@ Training, measuring, compressing, explaining and serving meet a model only throu
 Letters   N entries of a batch, B rows of a batch (B <= N: a long row may give several entries), C classes
 """
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+
+from penjing.core.errors import OptionError
 
 if TYPE_CHECKING:
     import numpy
@@ -21,6 +24,10 @@ Example = dict[str, Any]
 """One row: plain values; media as `core.media.Media`, decoded when asked."""
 
 
+IMPOSSIBLE = -1e4
+"""A logit of no chance at all, and finite: what has it is in no divergence."""
+
+
 class Batch(NamedTuple):
     """What a model sees at once.
 
@@ -28,12 +35,14 @@ class Batch(NamedTuple):
     targets   what the loss needs: tensors or lists of dicts; empty when serving
     rows      (N,) int64, which row each entry belongs to; the entries of one row stay together
     origin    for each entry what decoding needs beside outputs and no forward takes: offsets of tokens, size of an image; also when serving
+    told      (N, T) bool, the positions of a text whose outputs are asked for; None where all are, or where a text has one output
     """
 
     inputs: dict[str, Any]
     targets: dict[str, Any]
     rows: "torch.Tensor"
     origin: Sequence[Any] = ()
+    told: "torch.Tensor | None" = None
 
 
 class RowLoss(NamedTuple):
@@ -59,6 +68,21 @@ class Prediction(NamedTuple):
     score: float | None = None
 
 
+class Model(Protocol):
+    """A model that answers, in memory or as the artefact of an engine."""
+
+    def __call__(self, **inputs: Any) -> Any:
+        """Outputs as tasks read them (`.logits`), computed without gradients."""
+        ...
+
+    def generate(self, batch: Batch, processor: Any) -> list[str]:
+        """What it writes for each of the N entries of a batch, token by token; without the prompt and what follows the end.
+
+        Raises ModelError where this engine cannot.
+        """
+        ...
+
+
 class Task(ABC):
     """One way of asking a model: how rows become batches, what the loss is, how outputs become answers.
 
@@ -72,6 +96,14 @@ class Task(ABC):
     """The Auto class of transformers that loads its tokenizer or processor."""
     media: ClassVar[str]
     """"text", "image" or "sound": which families fit."""
+    reads: ClassVar[tuple[str, ...]] = ("logits",)
+    """What it reads of a model's outputs, by their names in transformers: an engine's artefact gives it, and parity is checked on it."""
+    interact: ClassVar[bool] = False
+    """Whether the loss of a row depends on the other rows of its batch; then a batch is computed whole, by one rank."""
+    fixed: ClassVar[tuple[str, ...]] = ()
+    """Input columns that no augmentation may change, as targets are places in them."""
+    usable: ClassVar[str] = ""
+    """What a row is like that `adapt` can use, for the error of one that it cannot."""
     columns: dict[str, type]
     """Columns of the data and the type of their values; `target_columns` may be absent when serving."""
     target_columns: ClassVar[tuple[str, ...]] = ("label",)
@@ -79,6 +111,8 @@ class Task(ABC):
     """The metric that floors and comparisons speak of; higher is better."""
     errors: tuple[str, ...] = ()
     """Metrics in units of the target, where lower is better; all others are shares, where higher is."""
+    of_the_whole: ClassVar[tuple[str, ...]] = ()
+    """Metrics that rows drawn anew say nothing of, so that they have no interval."""
     heads: ClassVar[tuple[str, ...]] = ()
     """Kinds of answer that a row may have in this task, the usual one first; empty where there is but one."""
     problem_type: str | None = None
@@ -89,13 +123,30 @@ class Task(ABC):
     """In the Python of a card: what its processor is asked, and told beside it; None for what is usual for the media."""
     answer: ClassVar[str | None] = None
     """In the same code: what prints the answer that `inputs` and `logits` give, with {label} for the label of output i; None as above."""
+    embeds: ClassVar[bool] = False
+    """Whether its answer to a text is a vector, near those of texts that mean the same."""
+    needs: ClassVar[tuple[str, str] | None] = None
+    """The library that its metrics come from and the extra that installs it; None for one that is always there."""
+    unknown_label: ClassVar[str] = "pass --new-head to finetune to learn a new set of labels"
+    """What else than correcting a row helps against a label that this task does not know."""
+    taught: ClassVar[str | None] = None
+    """The task of a student that learns from its answers, where that is another; None where it is the same."""
+    generates: ClassVar[bool] = False
+    """Whether its answers are written token by token (`Model.generate`)."""
+    open_answers: ClassVar[bool] = False
+    """Whether there are no labels to learn and to check: any text, or place in one, may be right."""
+    self_supervised: ClassVar[bool] = False
+    """Whether a text is its own target, so that a model can be pretrained: `target_columns` is empty, quality is measured by showing the
+    model the text, the baseline learns from `encode`d rows, and `stream` and `block` are there."""
+    draws: ClassVar[bool] = False
+    """Whether `encode` draws something: a training row then carries the key of it as `draw`, another in each epoch."""
     stages: ClassVar[tuple[str, ...]] = ("finetune", "distill", "prune", "quantize", "shrink", "evaluate", "compare", "predict")
 
     def __init__(self, labels: Sequence[str] = (), head: str | None = None):
         self.labels = list(labels)
 
     @property
-    def decision(self) -> dict[str, float]:
+    def decision(self) -> dict[str, Any]:
         """What config.json says of how outputs become answers, beside the labels: a threshold; empty where nothing is open."""
         return {}
 
@@ -128,8 +179,38 @@ class Task(ABC):
         return examples, {}
 
     def row_of(self, text: str) -> Example:
-        """The row that asks about a text which somebody typed."""
-        return {next(iter(self.input_columns())): text}
+        """The row that asks about a text which somebody typed; where a row has several columns that is a JSON object of them.
+
+        Raises OptionError for any other text then.
+        """
+        columns = [*self.input_columns()]
+        if len(columns) == 1:
+            return {columns[0]: text}
+        try:
+            found = json.loads(text)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict) or not all(isinstance(found.get(name), str) and found[name].strip() for name in columns):
+            raise OptionError(
+                f"this model reads {' and '.join(columns)}, and {text[:60]!r} is not both",
+                wanted=json.dumps(dict.fromkeys(columns, "...")),
+                fix="pass such a line of JSON in quotes, many of them on standard input (-), or a file with these columns",
+            )
+        return {name: found[name] for name in columns}
+
+    def asked(self, example: Example) -> Example:
+        """A row of a file as a model is asked about it."""
+        return example
+
+    @classmethod
+    def judged_by(cls) -> tuple[str, ...]:
+        """The columns that `score` reads of a row, where it has them."""
+        return cls.target_columns
+
+    @classmethod
+    def told_apart_by(cls, examples: "Examples") -> list[str]:
+        """The columns that say whether two rows are the same: of these roles are drawn, and leaks are looked for."""
+        return list(cls.input_columns())
 
     def texts(self, example: Example) -> list[str]:
         """What of a row is text, from which a new tokenizer learns."""
@@ -151,7 +232,8 @@ class Task(ABC):
     def logits(self, outputs: Any, batch: Batch) -> "tuple[torch.Tensor, torch.Tensor]":
         """(M, C) distributions and (M,) the row of each: what distillation, divergence and calibration compare.
 
-        Those of one row stand together, rows in the order of the batch. Where C is 1 they are numbers, compared by squared error.
+        Those of one row stand together, rows in the order of the batch. Where C is 1 they are numbers, compared by squared error. C may
+        differ from batch to batch; what cannot be the answer (a token of padding) has the logit IMPOSSIBLE.
         """
 
     @abstractmethod
@@ -166,9 +248,17 @@ class Task(ABC):
     def target(self, outputs: Any, batch: Batch, part: int | None = None) -> "torch.Tensor":
         """(B,) the differentiable number that an explanation explains; `part` picks a token, box or region."""
 
-    def predict(self, model: Callable[..., Any], batch: Batch, processor: Any) -> list[Prediction]:
+    def predict(self, model: Model, batch: Batch, processor: Any) -> list[Prediction]:
         """Answers of a batch, however many calls of the model they take; generative tasks decode step by step here."""
         return self.decode(model(**batch.inputs), batch, processor)
+
+    def beside(self, config: Any) -> dict[str, Any]:
+        """What other libraries want to know of a model that transformers does not: JSON by file name, written beside its weights."""
+        return {}
+
+    def together(self, predictions: list[Prediction]) -> list[Prediction]:
+        """The answers to all rows that are asked about, where an answer depends on which others there are; as they are otherwise."""
+        return predictions
 
     def per_row(self, predictions: Sequence[Prediction], examples: Sequence[Example]) -> list[float] | None:
         """The primary metric of each row where it is a mean over rows, else None; then floors are proven by bootstrap."""
@@ -178,17 +268,25 @@ class Task(ABC):
         """`score` of the rows whose indices it is given, each maybe several times: what a bootstrap calls a thousand times."""
         return lambda rows: self.score([predictions[i] for i in rows], [examples[i] for i in rows])
 
+    def signature(self, examples: Sequence[Example]) -> str | None:
+        """How the metrics are counted on these rows, as their library writes it; None where their names say all."""
+        return None
+
     def confusion(self, predictions: Sequence[Prediction], examples: Sequence[Example]) -> list[list[int]] | None:
         """Counts (C, C) of rows, or of their words, row the true label, column the answer; None where these have not just one label."""
         return None
 
     def labels_of(self, example: Example) -> list[str]:
-        """The labels that the target of a row names; reads target columns only."""
-        return [example[self.target_columns[0]]]
+        """The labels that the target of a row names, none where answers are open; reads target columns only."""
+        return [] if self.open_answers else [example[self.target_columns[0]]]
 
     def truth(self, example: Example) -> Any:
         """The right answer, in the form that `Prediction.value` has."""
         return example[self.target_columns[0]]
+
+    def as_target(self, value: Any) -> Any:
+        """An answer in the form of the target column, for rows where it stands for the truth."""
+        return value
 
     def off(self, prediction: Prediction, example: Example) -> float:
         """How far an answer is from the truth; 0 is right, 1 wrong where nothing lies between."""
@@ -230,6 +328,17 @@ class Task(ABC):
         """The simplest thing that works on so many rows, unfitted: a scikit-learn pipeline from examples to what `truth` gives."""
         return None
 
+    def stream(self, examples: Sequence[Example], processor: Any) -> list[list[int]]:
+        """Of a self-supervised task: the tokens by which each row joins the stream of text that a model is pretrained on."""
+        raise NotImplementedError
+
+    def block(self, tokens: "numpy.ndarray", processor: Any, draw: Sequence[int]) -> dict[str, Any]:
+        """Of the same: a piece of that stream, and one token more, as an entry.
+
+        draw    the key of what is drawn in it
+        """
+        raise NotImplementedError
+
     def details(self, value: Any, example: Example) -> dict[str, Any]:
         """What else an answer says of its row, for programs; `told`, where it is there, is the answer as people read it."""
         return {}
@@ -249,7 +358,8 @@ class Anatomy:
     feed_forward  for each block, (the linears that widen, the linear that narrows)
     channels      groups of channels that only change together: for convolutional and recurrent networks
     head          the modules above the body, a pooler among them: what is learnt anew for new labels
-    depth, width  names of the config entries that say how many blocks and how wide the feed-forward part is
+    depth         config entries that say how many blocks there are -> these blocks: one for each stack of them
+    width         config entries that say how wide the feed-forward part is
     """
 
     embedding: str | None = None
@@ -258,8 +368,8 @@ class Anatomy:
     feed_forward: tuple[tuple[tuple[str, ...], str], ...] = ()
     channels: tuple["ChannelGroup", ...] = ()
     head: tuple[str, ...] = ()
-    depth: str | None = None
-    width: str | None = None
+    depth: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    width: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ MOST_BAD = 0.1  # share of rows that may be left out: beyond it something else i
 MOST_TOLD = 24  # of these rows a card lists so many
 MOST_ROWS: dict[str, int] = {"tune": 10_000, "proof": 200_000, "all": 200_000}
 """How many rows are measured at most: 90 % right is then known to 0.6 points during training, to 0.13 points in the end."""
+MOST_TEXT: dict[str, int] = {"tune": 1 << 20, "proof": 16 << 20, "all": 16 << 20}
+"""The same where every token of a text is told: bytes of it."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Data:
 
     rounds    of a cross-fit: the same rows, in each round with other proof rows; then these have none
     bad       rows that were left out as they cannot be used, place and reason, a sentence each; None where a bad row is an error
+    every_token   whether each token of a row is told, so that few rows are many answers
     unlabelled    rows of another source, without labels and roles, as they were given; core/unlabelled.py says which may be learnt from
     """
 
@@ -56,6 +59,7 @@ class Data:
     rounds: list["Data"] = field(default_factory=list)
     bad: list[str] | None = None
     unlabelled: Examples | None = None
+    every_token: bool = False
 
     @classmethod
     def open(
@@ -69,14 +73,13 @@ class Data:
 
         Raises DataError with file, row and column.
         """
-        inputs = list(task.input_columns())
         wanted = task.columns if labelled else task.input_columns()
         (examples, misfits), bad = task.adapt(named(source, options)), None
         if options.skip_bad_rows:
             examples, bad = usable(examples, wanted, misfits if labelled else {})
         elif misfits and labelled:
-            raise _misfit(misfits)
-        examples = examples.require(wanted)
+            raise _misfit(misfits, task.usable)
+        examples, inputs = examples.require(wanted), task.told_apart_by(examples)
         if options.groups:
             examples = replace(examples.require({options.groups: str}), grouped=options.groups)
         proof_where = condition(options.proof_where) if options.proof_where else None
@@ -87,22 +90,33 @@ class Data:
         else:
             roles, rounds = assign(examples, inputs, salt or SALT, options.groups, proof_where), []
         data = cls(examples, roles, inputs, [*examples.notes, *roles.notes], bad=bad)
+        data.every_token = task.self_supervised
         data.rounds = [replace(data, roles=each) for each in rounds]
         return data
 
     def role(self, name: Role | Literal["all"], most: int | None = None) -> Examples:
         """The rows of a role; at most so many of them, and of those that are measured at most MOST_ROWS, evenly spread."""
         rows = self._rows(name)
-        return self.examples.take(rows[spread(len(rows), min(most or len(rows), MOST_ROWS.get(name, len(rows))))])
+        return self.examples.take(rows[spread(len(rows), min(most or len(rows), self._most(name, rows)))])
+
+    def _most(self, name: str, rows: numpy.ndarray) -> int:
+        """How many of these rows are measured; all of those that are learnt from."""
+        if self.every_token and name in MOST_TEXT and len(rows):
+            mean = float(self.examples.take(rows).sizes(["text"]).mean())
+            return min(MOST_ROWS[name], max(1, int(MOST_TEXT[name] / max(1.0, mean))))
+        return MOST_ROWS.get(name, len(rows))
 
     def left_out(self, name: Role | Literal["all"]) -> str | None:
         """A sentence for the card where not all rows of a role are measured."""
-        there, most = len(self._rows(name)), MOST_ROWS[name]
+        rows = self._rows(name)
+        there, most = len(rows), self._most(name, rows)
         which = "" if name == "all" else f"{name} "
         return f"measured on {most:,} of the {there:,} {which}rows, evenly spread" if there > most else None
 
     def targets(self, task: Task, name: Role | Literal["all"] = "all") -> list[tuple[Example, int]]:
         """Every different label of a role, as an example of nothing else, and how many rows name it; nothing where numbers are learnt."""
+        if task.open_answers:
+            return []
         column, examples = task.target_columns[0], self.examples.take(self._rows(name))
         return [] if examples.kinds.get(column) is float else [({column: value}, n) for value, n in examples.counted(column)]
 
@@ -157,7 +171,7 @@ class Data:
             everywhere = f"{self.examples.name}: every training row has the {column} {task.labels[0]!r}"
             raise DataError(everywhere, wanted="two labels at least", fix="pass rows of other labels too")
         unknown = "in no training row" if learnt else "not one this model knows"
-        fix = "add rows like it" if learnt else "pass --new-head to finetune to learn a new set of labels"
+        fix = "add rows like it" if learnt else task.unknown_label
         named = {label for target, _ in self.targets(task) for label in task.labels_of(target)}
         if named <= known:
             return
@@ -264,9 +278,9 @@ def usable(examples: Examples, columns: Mapping[str, type], misfits: Mapping[int
     return examples.without(found) if found else examples, bad
 
 
-def _misfit(found: Mapping[int, str]) -> DataError:
+def _misfit(found: Mapping[int, str], wanted: str) -> DataError:
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    return DataError(found[min(found)] + more, wanted="a tag for each word, a span of whole words", fix="correct the row or take it out")
+    return DataError(found[min(found)] + more, wanted=wanted, fix="correct the row or take it out, or pass --skip-bad-rows")
 
 
 def named(source: str | Path, options: DataOptions) -> Examples:

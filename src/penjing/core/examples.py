@@ -23,8 +23,10 @@ from penjing.core.arrow_cache import ROW
 from penjing.core.contracts import Example
 from penjing.core.errors import DataError, nearest
 from penjing.core.media import Media
-from penjing.core.readers import digits, folder, table
+from penjing.core.readers import digits, folder, python_docs, table
 from penjing.core.readers.part import Part
+
+CARRIED = (digits, python_docs)  # readers of data that come with Python or a library of it
 
 
 def spread(num_rows: int, most: int) -> numpy.ndarray:
@@ -35,16 +37,17 @@ def spread(num_rows: int, most: int) -> numpy.ndarray:
 def read(source: str | Path, split: str | None = None, skip_bad: bool = False) -> "Examples":
     """Open data.
 
-    source    a .csv, .tsv, .jsonl, .parquet, .conllu or .conll file (also .gz); a folder that holds one a split (train, validation,
+    source    a .csv, .tsv, .jsonl, .parquet, .conllu, .conll or .txt file (also .gz); a folder that holds one a split (train, validation,
               test), or images or sounds in a folder a class (also train.zip, train.tar.gz ...), or metadata.csv beside such files; or
-              "sklearn:digits"
+              "sklearn:digits" or "python:docs"
     split     one split of a folder, or another file in it by its name without suffix; None for all official splits
     skip_bad  leave out rows that no reader can make sense of; `unread` says which
     Raises DataError for a path that is not there, a folder without rows, and whatever a reader cannot read, with its row.
     """
     text, path = str(source), Path(source)
-    if text == digits.NAME and split is None:
-        return Examples(text, (digits.part(),), licence=digits.LICENCE)
+    for carried in CARRIED:
+        if text == carried.NAME and split is None:
+            return Examples(text, (carried.part(),), licence=carried.LICENCE)
     if path.is_dir():
         parts, notes = folder.parts(path, split, skip_bad)
         name = path.resolve().name + (f" ({parts[0].split})" if split else "")
@@ -66,8 +69,9 @@ def _no_such(text: str, path: Path) -> DataError:
         return DataError(
             f"{text}: data are not fetched from the hub", wanted="a file or a folder", fix="download its files and name their folder"
         )
-    if colon and scheme == "sklearn":
-        return DataError(f"no data called {text!r}", wanted=digits.NAME, fix="correct the name")
+    names = [carried.NAME for carried in CARRIED]
+    if colon and scheme in [name.split(":")[0] for name in names]:
+        return DataError(f"no data called {text!r}", wanted=nearest(text, names), fix="correct the name")
     there = path.parent
     while not there.is_dir():
         path, there = there, there.parent
@@ -217,8 +221,18 @@ class Examples(Sequence[Example]):
         """A view of these columns alone, whose rows are read without touching the others."""
         return replace(self, shown=frozenset(names))
 
-    def with_column(self, name: str, values: Sequence[Any], kind: type) -> "Examples":
-        """All rows of the files with one column more, which is held in memory; a column of theirs that has this name is hidden."""
+    def types(self, name: str) -> list[pyarrow.DataType]:
+        """The different types that a column has in the files; none where it is in no file."""
+        return [*dict.fromkeys(column.data.type for there in self._columns for column in there if column.name == name)]
+
+    def with_column(self, name: str, values: Sequence[Any], kind: type, source: str | None = None) -> "Examples":
+        """All rows of the files with one column more, which is held in memory; a column of theirs that has this name is hidden.
+
+        source    what it was made of, by whose name it is kept: others may be made of the same file
+        """
+        if source not in (None, name):
+            kept = f"{name} of {self.renamed.get(source, source)}"
+            return self.with_column(kept, values, kind).rename({kept: name})
         held, places = pyarrow.array(values), itertools.pairwise(self._starts.tolist())
         wider = [replace(part, stored=part.stored.with_column(name, held[start:end])) for part, (start, end) in zip(self.parts, places)]
         renamed = {new: stored for new, stored in self.renamed.items() if new != name}

@@ -81,6 +81,10 @@ def _words_of_all(values: list[Any]) -> list[str]:
     return [words_of(value) for value in values]
 
 
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
 def _is_whole(kind: pyarrow.DataType) -> bool:
     return types.is_integer(kind) or types.is_boolean(kind)
 
@@ -146,5 +150,6 @@ KINDS: dict[type, Kind] = {
         _holds_none,
         _words_of_all,
     ),
-    **{media: Kind(f"{media.noun}s", lambda kind: is_text(kind) or is_encoded(kind), _empty_bytes, lambda value: value) for media in MEDIA},
+    dict: Kind("objects with named values", types.is_struct, _none, _as_it_is),
+    **{media: Kind(f"{media.noun}s", lambda kind: is_text(kind) or is_encoded(kind), _empty_bytes, _as_it_is) for media in MEDIA},
 }

@@ -27,6 +27,7 @@ from penjing.core.readers.folder import licence
 from penjing.core.runtime import Runtime
 
 NEW = "new:"  # what begins the name of a size, in the place of a directory: a model that is made anew
+BY_WORDS = "penjing finetune it first, or ask it by the words of labels: --labels sports,politics"  # of a model without a task
 META = "penjing.json"
 REPORTS = (META, "README.md", "report.json", "report.html")
 INDEX = "model.safetensors.index.json"
@@ -113,11 +114,11 @@ class ModelDir:
 
     @property
     def labels(self) -> list[str] | None:
-        """The labels this model was trained on; None where its config only has placeholders, none where it gives numbers."""
-        if "labels" in self.meta:
-            return list(self.meta["labels"])
+        """The labels this model was trained on; None where its config only has placeholders or nothing, none where it gives numbers."""
         if self.head == "number":
             return []
+        if "labels" in self.meta:
+            return list(self.meta["labels"]) or None
         named = self.config.get("id2label") or {}
         labels = [named[i] for i in sorted(named, key=int)]
         return None if all(label == f"LABEL_{i}" for i, label in enumerate(labels)) else labels
@@ -186,7 +187,10 @@ class ModelDir:
         return ModelDir(self.path, meta)
 
 
-_TASK_OF = {"SequenceClassification": "text-classification", "ImageClassification": "image-classification"}
+_TASK_OF = {
+    "SequenceClassification": "text-classification", "ImageClassification": "image-classification", "CausalLM": "text-generation",
+    "GPT2LMHeadModel": "text-generation", "MaskedLM": "fill-mask", "QuestionAnswering": "question-answering",
+}  # fmt: skip
 _HEAD_OF = {"multi_label_classification": "many-labels", "regression": "number"}
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 

@@ -1,48 +1,81 @@
 """Where the parts of a model are, found by their shape, so that a method for Transformers needs no list of model names.
 
-Blocks are the list of modules that is as long as the config says; the feed-forward part of a block is the linears that widen the hidden
-size and the one that narrows it again. A family that is built otherwise says so itself (`channel_groups` in its file).
+Blocks are the list of modules that is as long as the config says, one of an encoder and one of a decoder where there are both; the
+feed-forward part of a block is the linears that widen the hidden size and the one that narrows it again. A family that is built otherwise
+says so itself (`channel_groups` in its file).
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import AutoModel, PreTrainedModel
 
 from penjing.core import find
 from penjing.core.contracts import Anatomy, ChannelGroup
 
 DEPTHS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
-WIDTHS = ("intermediate_size", "n_inner", "ffn_dim", "hidden_dim")
+WIDTHS = ("intermediate_size", "n_inner", "ffn_dim", "hidden_dim", "d_ff")
+STACKS = {  # of a model that has two: config entries that say how many blocks each has -> the path it stands in, how wide they are
+    "encoder_layers": ("encoder", "encoder_ffn_dim"),
+    "decoder_layers": ("decoder", "decoder_ffn_dim"),
+    "num_layers": ("encoder", "d_ff"),
+    "num_decoder_layers": ("decoder", "d_ff"),
+}
 
 
 def anatomy(model: PreTrainedModel) -> Anatomy:
     """The roles of the modules of a transformers model; roles it does not have stay empty."""
     known = model.config.to_dict()
-    depth = next((name for name in DEPTHS if name in known), None)
-    width = next((name for name in WIDTHS if isinstance(known.get(name), int)), None)
     groups = _channel_groups(model)
-    blocks = _blocks(model, known[depth] if depth else None, alone=bool(groups))
+    stacks = _stacks(model, known, alone=bool(groups))
+    blocks = tuple(path for stack in stacks for path in stack.blocks)
     head = _head(model, blocks)
     if groups or not blocks:
         return Anatomy(blocks=blocks, channels=groups, head=head)
-    parts = tuple(_feed_forward(model, path, model.config.hidden_size, known[width] if width else 0) for path in blocks)
+    widths = [known.get(stack.width, 0) for stack in stacks]
+    parts = tuple(
+        _feed_forward(model, path, model.config.hidden_size, width) for stack, width in zip(stacks, widths) for path in stack.blocks
+    )
     return Anatomy(
         embedding=next((n for n, m in model.named_modules() if isinstance(m, nn.Embedding)), None),
         blocks=blocks,
         linears=tuple(tuple(name for name, _ in _linears(model, path)) for path in blocks),
-        feed_forward=parts if all(p[1] for p in parts) else (),
+        feed_forward=parts if all(p[1] for p in parts) and len(set(widths)) == 1 else (),
         head=head,
-        depth=depth,
-        width=width,
+        depth={stack.depth: stack.blocks for stack in stacks if stack.depth},
+        width=tuple(dict.fromkeys(stack.width for stack in stacks if stack.width)),
     )
 
 
-def _blocks(model: nn.Module, wanted: int | None, alone: bool) -> tuple[str, ...]:
-    """Paths of the blocks: the list of `wanted` modules, or the longest where it is known that blocks stand in one list `alone`."""
+class _Stack(NamedTuple):
+    """Blocks in a row, and the config entries that say how many and how wide; empty where there is none."""
+
+    depth: str
+    width: str
+    blocks: tuple[str, ...]
+
+
+def _stacks(model: PreTrainedModel, known: dict[str, Any], alone: bool) -> list[_Stack]:
+    """An encoder's and a decoder's blocks, or those of a model that is but one; none that could not be found.
+
+    alone   whether it is known that the blocks stand in one list, the longest
+    """
+    if model.config.is_encoder_decoder and not alone:
+        there = [(name, *STACKS[name]) for name in STACKS if known.get(name)]
+        found = [_Stack(name, width, _blocks(model, known[name], part)) for name, part, width in there]
+    else:
+        depth = next((name for name in DEPTHS if name in known), "")
+        width = next((name for name in WIDTHS if isinstance(known.get(name), int)), "")
+        found = [_Stack(depth, width, _blocks(model, None if alone else known.get(depth, 0)))]
+    return [stack for stack in found if stack.blocks]
+
+
+def _blocks(model: nn.Module, wanted: int | None, part: str | None = None) -> tuple[str, ...]:
+    """Paths of the blocks: the list of `wanted` modules in the part of this name, or the longest list where None is wanted."""
     lists = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
-    fitting = sorted(lists, key=lambda pair: -len(pair[1])) if alone else [pair for pair in lists if len(pair[1]) == wanted]
+    inside = [(name, module) for name, module in lists if part is None or part in name.split(".")]
+    fitting = sorted(inside, key=lambda pair: -len(pair[1])) if wanted is None else [pair for pair in inside if len(pair[1]) == wanted]
     name, blocks = next(iter(fitting), ("", ()))
     return tuple(f"{name}.{i}" for i in range(len(blocks)))
 
@@ -52,11 +85,16 @@ def _head(model: PreTrainedModel, blocks: tuple[str, ...]) -> tuple[str, ...]:
 
     The body ends with the module that transformers names as such, else with the one that holds the blocks, else with the largest.
     """
+    bodies = AutoModel._model_mapping
+    if type(model.config) in bodies and type(model) is bodies[type(model.config)]:
+        return ()
     children = dict(model.named_children())
-    body = blocks[0].split(".")[0] if blocks else max(children, key=lambda name: sum(p.numel() for p in children[name].parameters()))
+    body = blocks[-1].split(".")[0] if blocks else max(children, key=lambda name: sum(p.numel() for p in children[name].parameters()))
     body = model.base_model_prefix if model.base_model_prefix in children else body
     poolers = [f"{body}.pooler"] if dict(children[body].named_children()).get("pooler") else []
-    return (*poolers, *list(children)[list(children).index(body) + 1 :])
+    head = (*poolers, *list(children)[list(children).index(body) + 1 :])
+    has_own = any(name.startswith(f"{path}.") for name, _ in model.named_parameters() for path in head)
+    return head if has_own else ()  # what reads tokens by their embeddings is no part of its own
 
 
 def _feed_forward(model: nn.Module, block: str, hidden: int, width: int) -> tuple[tuple[str, ...], str]:
@@ -83,5 +121,7 @@ def with_weights(model: PreTrainedModel, changes: dict[str, Any], weights: dict[
     config = type(model.config).from_dict({**model.config.to_dict(), **changes})
     smaller = type(model)(config)
     smaller.load_state_dict(weights, strict=True)
+    if model.can_generate():
+        smaller.generation_config = model.generation_config
     smaller.to(next(model.parameters()).device)  # type: ignore[arg-type]  # its stub is wrapped wrongly
     return smaller.eval()

@@ -25,16 +25,18 @@ class Augmented:
     strength   of all of them, in [0, 1]
     seed       with epoch, row and `number` the key of all draws
     number     of this view among those of a training, from 1
+    keyed      whether a row carries the key of the draws that its task makes, as `draw`
     """
 
     columns: dict[str, tuple[Callable[..., Any], ...]]
     strength: float
     seed: int
     number: int = 1
+    keyed: bool = False
 
     def __call__(self, rows: Sequence[Example], row: int, epoch: int) -> Example:
-        draw = numpy.random.default_rng([self.seed, epoch, row, self.number])  # four numbers: no key of the order of batches
-        example = dict(rows[row])
+        key = [self.seed, epoch, row, self.number]  # four numbers: no key of the order of batches
+        draw, example = numpy.random.default_rng(key), {**rows[row], **({"draw": key} if self.keyed else {})}
         for column, changes in self.columns.items():
             for change in changes:
                 example[column] = change(example[column], draw, self.strength, partial(_another, rows, column, draw))
@@ -49,6 +51,6 @@ def augmented(task: Task, options: Training, seed: int, strengths: Sequence[floa
     """How each epoch sees the training rows, once for each share of the strength that was chosen; [] where it sees them as they are."""
     methods = [find(METHODS, name) for name in options.augment or []]
     every = {column: tuple(m.apply for m in methods if m.KIND is kind) for column, kind in task.input_columns().items()}
-    columns = {column: changes for column, changes in every.items() if changes}
-    shares = enumerate(strengths if columns else [], 1)
-    return [Augmented(columns, share * options.augment_strength, seed, number) for number, share in shares]
+    columns = {column: changes for column, changes in every.items() if changes and column not in task.fixed}
+    shares = enumerate(strengths if columns or task.draws else [], 1)
+    return [Augmented(columns, share * options.augment_strength, seed, number, task.draws) for number, share in shares]

@@ -2,16 +2,18 @@
 
 import pickle
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy
 
 from penjing.core.contracts import Example, Prediction, Task
 from penjing.core.examples import Examples, spread
+from penjing.core.model_dir import ModelDir
 from penjing.core.progress import say
 from penjing.core.report import Measure
 from penjing.engine.heap import give_back
+from penjing.engine.load import load_processor
 from penjing.engine.measure import quality
 
 MOST_ROWS, MOST_BYTES = 100_000, 8 << 20  # rows, and text in them: a linear model gains little from more, and pairs of words fill memory
@@ -20,22 +22,36 @@ TIMED_ROWS = 50
 
 
 class Baseline(NamedTuple):
-    """A fitted scikit-learn pipeline and what is known of it without any measuring rows."""
+    """A fitted scikit-learn pipeline and what is known of it without any measuring rows.
+
+    read    what it is shown of a row
+    """
 
     name: str
     pipeline: Any
     fit_s: float
     bytes: int
+    read: Callable[[Example], Any]
 
     def predict(self, examples: Sequence[Example]) -> list[Prediction]:
         """Its answers."""
-        pieces = ([examples[i] for i in range(s, min(s + _PIECE_ROWS, len(examples)))] for s in range(0, len(examples), _PIECE_ROWS))
+        pieces = (
+            [self.read(examples[i]) for i in range(s, min(s + _PIECE_ROWS, len(examples)))] for s in range(0, len(examples), _PIECE_ROWS)
+        )
         answers = (value for piece in pieces for value in self.pipeline.predict(piece))
         return [Prediction(value.item() if isinstance(value, numpy.generic) else value) for value in answers]
 
 
-def fit_baseline(task: Task, rows: Examples, quiet: bool = True) -> Baseline | None:
-    """Fit the task's baseline; the majority where all labels are one; None for a task that has none."""
+def fit_baseline(task: Task, rows: Examples, model: ModelDir, quiet: bool = True) -> Baseline | None:
+    """Fit the task's baseline; the majority where all labels are one; None for a task that has none.
+
+    model    beside which it will stand: where a text is its own target, it reads the same tokens
+    """
+    processor = load_processor(model, task) if task.self_supervised else None
+
+    def read(example: Example) -> Any:
+        return example if processor is None else task.encode(example, processor)
+
     mean_bytes = rows.sizes(task.input_columns()).mean()
     examples = [rows[int(i)] for i in spread(len(rows), min(MOST_ROWS, int(MOST_BYTES // max(1, mean_bytes))))]
     pipeline = task.baseline(len(examples))
@@ -50,8 +66,8 @@ def fit_baseline(task: Task, rows: Examples, quiet: bool = True) -> Baseline | N
     say(f"fitting the baseline, {name}, on {len(examples):,} rows", quiet)
     give_back()  # pairs of words take much memory, and what measuring held is free by now
     start = time.perf_counter()
-    pipeline.fit(examples, answers)
-    return Baseline(name, pipeline, time.perf_counter() - start, len(pickle.dumps(pipeline)))
+    pipeline.fit([read(example) for example in examples], answers)
+    return Baseline(name, pipeline, time.perf_counter() - start, len(pickle.dumps(pipeline)), read)
 
 
 def measure_baseline(baseline: Baseline, task: Task, examples: Examples) -> dict[str, Any]:

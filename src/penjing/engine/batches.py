@@ -39,14 +39,19 @@ class Encoded:
     views     how an epoch sees the rows; where there are several a batch holds its rows once for each, one whole copy after the other
     lengths   (rows,) int32 what each costs of the token budget: its entries, each as long as the longest; estimated until `read`
     known     whether all have been read
+    whole     whether a batch cannot be computed in parts, as its rows are compared with each other
     at_limit  how many rows fill the model's window; estimated where they are many
+    unit      what its rows are called
     """
+
+    unit = "rows"
 
     def __init__(
         self, examples: Sequence[Example], task: Task, processor: Any, *,
         labelled: bool = True, quiet: bool = True, views: Sequence[View] = (),
     ):  # fmt: skip
         self._examples = Decoded(examples) if views else examples
+        self.whole = task.interact
         self._task, self.processor, self._labelled, self._views = task, processor, labelled, views
         self._kept: dict[int, list[dict[str, Any]]] = {}
         self._room = 0 if views else CACHE_BYTES  # what an epoch sees is of no use to another
@@ -156,7 +161,7 @@ class Decoded(Sequence[Example]):
 class Order:
     """The batches of a training, pool by pool: a function of the rows, the sizes of a batch, seed and epoch, and of nothing else."""
 
-    def __init__(self, encoded: Encoded, batch_rows: int, batch_tokens: int, seed: int):
+    def __init__(self, encoded: Any, batch_rows: int, batch_tokens: int, seed: int):
         self._encoded, self._batch_rows, self._batch_tokens, self._seed = encoded, batch_rows, batch_tokens, seed
         self._shuffled = -1, numpy.empty(0, numpy.int32)
         self.num_pools = -(-len(encoded) // (batch_rows * POOL_BATCHES))

@@ -18,7 +18,13 @@ from penjing.engine.remarks import quantized_sentence
 from penjing.engine.snippet import snippet
 
 HUB = "hf:"  # how the path of a parent says that it came from there
-_METRICS = {"macro_f1": "f1", "micro_f1": "f1", "r2": "r_squared", "spearman": "spearmanr"}  # ours -> the hub's id, where they differ
+_METRICS = {  # ours -> the hub's id, where they differ
+    "macro_f1": "f1",
+    "micro_f1": "f1",
+    "r2": "r_squared",
+    "spearman": "spearmanr",
+    "rouge_l": "rouge",
+}
 _LIBRARIES = {"torch": "transformers", "onnxruntime": "onnx", "openvino": "openvino"}
 
 
@@ -28,6 +34,7 @@ def card(report: Report, meta: dict[str, Any]) -> str:
     parts = [
         f"# {_text(_name(report))}\n\n{_text(words.verdict(report))}\n\n{_text(words.baseline_sentence(report))}",
         _section("Results", _results(report)),
+        _section("What it writes", _samples(report)),
         _section("Size and speed", _sentences(words.size_sentence(report), words.speed_sentence(report), quantized_sentence(report))),
         _section("Answers that changed", _text(words.flips_sentence(report))),
         _section("By group", _groups(report)),
@@ -93,6 +100,11 @@ def _results(report: Report) -> str:
     data = f" of {report.data['name']}" if report.data.get("name") else ""
     head = ("", "parent", "this model", report.baseline["name"] if report.baseline else "", "n")
     return _text(f"Quality on {said}{data}; in brackets two-sided 95 % intervals.") + "\n\n" + _table(head, rows)
+
+
+def _samples(report: Report) -> str:
+    rows = [[each.get(name, "") for name in ("text", "parent", "child")] for each in report.facts.get("samples") or []]
+    return _table(("beginning", "parent", "this model"), rows) if rows else ""
 
 
 def _groups(report: Report) -> str:
@@ -188,7 +200,8 @@ def report_of(base: ModelDir) -> Report:
 def summary(report: Report) -> str:
     """What a stage prints when it is done, in at most 100 columns: verdict, quality, bytes, milliseconds, baseline, notes."""
     report = words.plain(report)
-    wanted = {words.title(name) for name in (words.primary(report), "bytes", "latency_ms") if name}
+    errors = [name for name, measure in report.after.items() if words.is_quality(name) and measure.better == "lower"]
+    wanted = {words.title(name) for name in (words.primary(report), *errors, "bytes", "latency_ms") if name}
     rows = [row[:4] for row in words.table(report) if row[0] in wanted]
     head = ("", "parent", "this model", report.baseline["name"] if report.baseline else "")
     parts = [words.wrapped(words.verdict(report)), words.aligned(head, rows) if rows else ""]

@@ -27,6 +27,7 @@ from penjing.core.progress import say
 from penjing.core.runtime import Runtime, place_of_rank
 from penjing.core.training import Training
 from penjing.engine.batches import Encoded
+from penjing.engine.corpus import Packed
 from penjing.methods.finetune import Learner
 
 KEPT = 2
@@ -166,7 +167,7 @@ class Checkpoints:
         )
 
 
-def training_key(learner: Learner, encoded: Encoded, options: Training, runtime: Runtime, repeats: int) -> str:
+def training_key(learner: Learner, encoded: Encoded | Packed, options: Training, runtime: Runtime, repeats: int) -> str:
     """Hash of what a training begins with and follows: its weights, the lengths of its rows, its options."""
     plain = dataclasses.replace(
         options, checkpoint_every=None, tensorboard=None, ranks=place_of_rank()[1]

@@ -5,21 +5,22 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from penjing.core import find
 from penjing.core.contracts import Example, Task
 from penjing.core.errors import ModelError, TaskError, nearest
-from penjing.core.examples import spread
+from penjing.core.examples import Examples, spread
 from penjing.core.model_dir import NEW, ModelDir
 from penjing.core.runtime import Runtime
 from penjing.core.tokenizing import Tokenizing
 from penjing.engine import tokenizers
-from penjing.engine.load import Loaded, load, register_families
+from penjing.engine.load import Loaded, goes_on, load, register_families, suits, task_name
 
-MOST_ROWS = 100_000  # that a tokenizer is learnt from
+MOST_ROWS, MOST_BYTES = 100_000, 64 << 20  # that a tokenizer is learnt from
+DRAWN = {"do_sample": True, "temperature": 0.8, "top_p": 0.95}  # how one goes on with a text: what is likeliest soon goes round in circles
 USUAL: dict[str, tuple[str, dict[str, Any]]] = {  # media: a task, and facts of rows, for counting parameters before there are data
-    "text": ("text-classification", {"vocab_size": 8000, "pad_token_id": 0, "max_length": tokenizers.MAX_TOKENS}),
+    "text": ("text-classification", {"vocab_size": 8000, "pad_token_id": 0, "cls_token_id": 2, "eos_token_id": 3, "max_length": 256}),
     "image": ("image-classification", {"image_size": (28, 28), "channels": 1}),
     "sound": ("audio-classification", {"image_size": (98, 64), "channels": 1}),
 }
@@ -37,22 +38,29 @@ def check_size(size: str, task: Task) -> None:
     if size not in known:
         raise ModelError(f"no size called {size!r}", wanted=nearest(size, known), fix="penjing families lists them")
     media = find.find("families", known[size]).MEDIA
-    if task.media not in media:
-        fitting = [s for s, name in known.items() if task.media in find.find("families", name).MEDIA]
+    if task.media not in media or not suits(of_size(size), task):
+        fitting = [s for s, name in known.items() if task.media in find.find("families", name).MEDIA and suits(of_size(s), task)]
+        reads = f"reads {' and '.join(media)}, the task {task.media}"
         raise TaskError(
-            f"new:{size} reads {' and '.join(media)}, the task {task.media}",
+            f"new:{size} {reads if task.media not in media else f'is not built for {task_name(task)}'}",
             wanted=nearest(size, fitting),
             fix="penjing families lists them",
         )
 
 
+def of_size(size: str) -> PretrainedConfig:
+    """The config of a size for usual rows of what it reads first."""
+    register_families()
+    family = find.find("families", sizes()[size])
+    return family.config(size, {**USUAL[family.MEDIA[0]][1], "labels": ["a", "b"]})  # type: ignore[no-any-return]
+
+
 def outline(size: str) -> PreTrainedModel:
     """A model of a size for usual rows of what it reads first, without its weights: nothing is allocated."""
-    family = find.find("families", sizes()[size])
-    task, facts = USUAL[family.MEDIA[0]]
-    register_families()
+    config, (task, _) = of_size(size), USUAL[find.find("families", sizes()[size]).MEDIA[0]]
+    auto = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else find.find("tasks", task).TASK.auto_model
     with torch.device("meta"):
-        return find.find("tasks", task).TASK.auto_model.from_config(family.config(size, {**facts, "labels": ["a", "b"]}))  # type: ignore[no-any-return]
+        return auto.from_config(config)  # type: ignore[no-any-return]
 
 
 def begun(
@@ -61,7 +69,7 @@ def begun(
     """What a training begins with: for new:<size> a model as `create` makes it, else that of a directory."""
     if isinstance(base, str) and base.startswith(NEW):
         return create(base.removeprefix(NEW), task, rows, runtime, processor, tokenizing)
-    return load(ModelDir.open(base, runtime), task, runtime)
+    return _bounded(load(ModelDir.open(base, runtime), task, runtime), rows)
 
 
 def create(
@@ -78,8 +86,11 @@ def create(
     family = find.find("families", sizes()[size])
     facts = {**task.facts(rows), "labels": task.outputs}
     if task.media == "text":
-        processor = processor or tokenizers.train(lambda: texts(task, rows, MOST_ROWS), tokenizing or Tokenizing())
-        facts |= {"vocab_size": len(processor), "pad_token_id": processor.pad_token_id, "max_length": processor.model_max_length}
+        made = tokenizing or Tokenizing()
+        processor = processor or tokenizers.train(lambda: texts(task, rows, _enough(task, rows)), made, task.generates, goes_on(task))
+        end = processor.sep_token_id if processor.eos_token_id is None else processor.eos_token_id
+        facts |= {"vocab_size": len(processor), "max_length": processor.model_max_length, "pad_token_id": processor.pad_token_id}
+        facts |= {"cls_token_id": processor.cls_token_id, "eos_token_id": end}
     processor = processor or _PROCESSORS[task.media](facts)
     if task.media == "sound":
         facts["image_size"] = _log_mel_size(processor, size)
@@ -87,7 +98,25 @@ def create(
     config = family.config(size, facts)
     config.problem_type = task.problem_type
     model = task.auto_model.from_config(config).to(runtime.device)
-    return Loaded(task, model.eval(), processor, fresh=True)
+    if goes_on(task):
+        model.generation_config.update(**DRAWN)
+    return _bounded(Loaded(task.of(config.to_dict()), model.eval(), processor, fresh=True), rows)
+
+
+def _bounded(loaded: Loaded, rows: Sequence[Example]) -> Loaded:
+    """What writes answers ends them, at the latest, where the longest ends that it learns from; generation_config.json will say so."""
+    task = loaded.task
+    if task.generates and task.target_columns:
+        answers = [task.truth(rows[int(i)]) for i in spread(len(rows), min(len(rows), MOST_ROWS))]
+        longest = max(map(len, loaded.processor(text_target=answers, truncation=True)["input_ids"]))
+        loaded.model.generation_config.update(max_new_tokens=longest, max_length=None)
+    return loaded
+
+
+def _enough(task: Task, rows: Sequence[Example]) -> int:
+    """How many of the rows a tokenizer is learnt from."""
+    mean = float(rows.sizes(task.input_columns()).mean()) if isinstance(rows, Examples) else 0.0
+    return min(MOST_ROWS, max(1, int(MOST_BYTES / max(1.0, mean))))
 
 
 def texts(task: Task, rows: Sequence[Example], most: int | None = None) -> Iterable[str]:

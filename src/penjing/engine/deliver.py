@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from penjing.core.contracts import Example, Task
+from penjing.core.contracts import IMPOSSIBLE, Batch, Example, Task
 from penjing.core.model_dir import ModelDir
 from penjing.core.runtime import Runtime
 from penjing.engine import gate
@@ -16,19 +16,18 @@ from penjing.engine.batches import Encoded, measuring_batches
 from penjing.engine.load import Loaded, load_processor, save
 from penjing.engine.measure import BATCH_ROWS, BATCH_TOKENS
 
-PROBE_ROWS = 8
-COMPARED_ROWS = 256
+PROBE_ROWS, PROBE_TOKENS = 8, 4096
+COMPARED_ROWS, COMPARED_LOGITS = 256, 1 << 26
 
 
 def save_checked(loaded: Loaded, rows: Sequence[Example], out: Path, runtime: Runtime) -> tuple[ModelDir, dict[str, Any]]:
     """Save and reload in a process that never held this model; the facts say how far the answers are apart."""
     loaded.model.eval()
     base = save(loaded, out)
-    encoded = Encoded(_first(rows), loaded.task, loaded.processor)
-    batch = encoded.batch(range(len(encoded)))
+    batch = _probe(Encoded(_first(rows), loaded.task, loaded.processor))
     with torch.inference_mode():
         outputs = loaded.model(**{name: value.to(runtime.device) for name, value in batch.inputs.items()})
-    return base, gate.check(base, loaded.task, batch, outputs.logits.float().cpu(), torch.get_num_threads())
+    return base, gate.check(base, loaded.task, batch, _read(outputs, loaded.task), torch.get_num_threads())
 
 
 def check_artefact(base: ModelDir, task: Task, rows: Sequence[Example], runtime: Runtime, whole: Loaded) -> dict[str, Any]:
@@ -36,11 +35,10 @@ def check_artefact(base: ModelDir, task: Task, rows: Sequence[Example], runtime:
 
     The facts also say how far its logits are from those of `whole`, the model it was made from.
     """
-    encoded = Encoded(_first(rows), task, load_processor(base, task))
-    batch = encoded.batch(range(len(encoded)))
+    batch = _probe(Encoded(_first(rows), task, load_processor(base, task)))
     backend = open_backend(base, task, runtime, threads=1)
-    logits = backend(**batch.inputs).logits.float()
-    return {**gate.check(base, task, batch, logits, threads=1), "parent": logits_apart(whole, backend, rows)}
+    outputs = _read(backend(**batch.inputs), task)
+    return {**gate.check(base, task, batch, outputs, threads=1), "parent": logits_apart(whole, backend, rows)}
 
 
 def logits_apart(whole: Loaded, artefact: Backend, rows: Sequence[Example]) -> dict[str, float]:
@@ -49,14 +47,28 @@ def logits_apart(whole: Loaded, artefact: Backend, rows: Sequence[Example]) -> d
     Returns {"largest": largest difference of a logit, "typical": root mean square, "spread": standard deviation of the model's own, "rows"}
     """
     encoded = Encoded(_first(rows, COMPARED_ROWS), whole.task, whole.processor)
-    model, pairs = TorchBackend(whole.model), []
+    model, pairs, compared = TorchBackend(whole.model), [], 0
     for chosen in measuring_batches(encoded, BATCH_ROWS, BATCH_TOKENS):
         batch = encoded.batch(chosen)
-        pairs.append([whole.task.logits(backend(**batch.inputs), batch)[0].float().cpu() for backend in (model, artefact)])
+        both = [whole.task.logits(backend(**batch.inputs), batch)[0].float().cpu() for backend in (model, artefact)]
+        pairs.append([logits[both[0] > IMPOSSIBLE] for logits in both])
+        compared += len(chosen)
+        if sum(len(logits) for logits, _ in pairs) > COMPARED_LOGITS:  # thousands for each token of a text are enough with few texts
+            break
     true, found = (torch.cat(logits) for logits in zip(*pairs))
     apart = (found - true).abs()
     typical = apart.square().mean().sqrt().item()
-    return {"largest": apart.max().item(), "typical": typical, "spread": true.std(correction=0).item(), "rows": len(encoded)}
+    return {"largest": apart.max().item(), "typical": typical, "spread": true.std(correction=0).item(), "rows": compared}
+
+
+def _probe(encoded: Encoded) -> Batch:
+    """As many of the rows as are not too long together, one at least."""
+    return encoded.batch(next(iter(measuring_batches(encoded, PROBE_ROWS, PROBE_TOKENS))))
+
+
+def _read(outputs: Any, task: Task) -> dict[str, torch.Tensor]:
+    """What the task reads of outputs."""
+    return {name: getattr(outputs, name).float().cpu() for name in task.reads}
 
 
 def _first(rows: Sequence[Example], most: int = PROBE_ROWS) -> Sequence[Example]:

@@ -12,6 +12,7 @@ from penjing.engine import markup, plots, words
 
 MOST_LABELS = 20  # a confusion matrix with more is unreadable; the most frequent confusions are listed instead
 MOST_CONFUSIONS = 15
+MOST_TOPICS, MOST_WORDS = 30, 6  # in the figure
 
 
 def curves(report: Report, key: str) -> str:
@@ -147,13 +148,35 @@ def _seen(row: dict[str, Any]) -> str:
 
 
 def _answers(row: dict[str, Any]) -> str:
-    lines = f"<span>truth <b>{escape(words.answer(row['truth']))}</b></span>"
+    lines = "" if row["truth"] is None else f"<span>truth <b>{escape(words.answer(row['truth']))}</b></span>"
     for who, name in (("parent", "parent"), ("child", "this model")):
         score = row.get(f"{who}_score")
         sure = "" if score is None else f" {100 * score:.0f}&nbsp;%"
-        right = "" if isinstance(row[who], float) else "&nbsp;✓" if row[who] == row["truth"] else "&nbsp;✗"  # no number is just right
+        open_or_number = row.get("written") or row["truth"] is None or isinstance(row[who], float)  # not just right or wrong
+        right = "" if open_or_number else "&nbsp;✓" if row[who] == row["truth"] else "&nbsp;✗"
         lines += f'<span class="{who}">{name} <b>{escape(words.answer(row[who]))}</b>{right}{sure}</span>'
     return f'<p class="who">{lines}<span class="where">{escape(row["row"])}</span></p>'
+
+
+def topics(report: Report, key: str) -> str:
+    """How many texts each topic has, the largest first, and its words."""
+    found = sorted(report.facts.get("topics") or [], key=lambda topic: -topic["rows"])
+    if not found:
+        return ""
+    shown = [(", ".join(topic["words"][:MOST_WORDS]), topic["rows"]) for topic in found]
+    spoken = "; ".join(f"{words}: {number:,}" for words, number in shown)
+    total = sum(number for _, number in shown)
+    caption = f"Topics by their first words, and how many of {total:,} training texts lie nearest to each."
+    rows = [(str(i), ", ".join(topic["words"]), f"{topic['rows']:,}") for i, topic in enumerate(found, 1)]
+    every = markup.table("Every word, the most telling first.", ("", "words", "texts"), rows, {0, 2})
+    return markup.figure(plots.topics(shown[:MOST_TOPICS], name=f"{key}-topics", alt=spoken), caption) + every
+
+
+def samples(report: Report) -> str:
+    """How parent and model go on with a few texts."""
+    found = report.facts.get("samples") or []
+    rows = [tuple(" ".join(each.get(name, "").split()) for name in ("text", "parent", "child")) for each in found]
+    return markup.table("Beginnings of rows, and how they go on.", ("beginning", "parent", "this model"), rows, set()) if rows else ""
 
 
 def training(report: Report, key: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from penjing.core.contracts import Example, Task
 from penjing.core.model_dir import CHECKPOINTS
@@ -21,6 +22,7 @@ from penjing.engine.backends.torch import TorchBackend
 from penjing.engine.batches import Encoded
 from penjing.engine.board import Board
 from penjing.engine.checkpoints import Checkpoints, Files, num_bytes, training_key
+from penjing.engine.corpus import Packed
 from penjing.engine.curve import Curve
 from penjing.engine.dropping import dropping
 from penjing.engine.heap import give_back
@@ -101,8 +103,9 @@ class Run:
 
 
 def fit(
-    loaded: Loaded, loss: Loss, train_rows: Sequence[Example], tune_rows: Sequence[Example], options: Training, runtime: Runtime,
+    loaded: Loaded, loss: Loss, train_rows: Sequence[Example] | Packed, tune_rows: Sequence[Example], options: Training, runtime: Runtime,
     out: Path, repeats: int = 1, learner: Learner | None = None, strengths: Sequence[float] = (1.0,),
+    looks: int | None = None, show: Callable[[PreTrainedModel], None] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Train `loaded.model` and leave it with the weights that did best on the tune rows, in its own architecture.
 
@@ -110,6 +113,8 @@ def fit(
     repeats   how many times a batch holds its rows, as `loss` wants them
     learner   what a method of finetune made of the model; where None, every weight learns
     strengths of the augmentation, as shares of what was chosen: a batch holds its rows augmented by each, one copy after the other
+    looks     how many times the tune rows are measured, evenly spread; where None, when epochs end
+    show      is handed the model each time they have been
 
     Returns the facts of the run for the report: curve, losses, best epoch, what learnt, precision, threads, seconds.
 
@@ -117,26 +122,26 @@ def fit(
     """
     learner = learner or whole(loaded.model)
     task, processor = loaded.task, loaded.processor
-    encoded = Encoded(train_rows, task, processor, quiet=runtime.quiet, views=augmented(task, options, runtime.seed, strengths))
+    encoded = _read(train_rows, loaded, options, runtime, strengths)
     tuning = Encoded(tune_rows, task, processor)
     state, run, kept = _begin(learner, loss, encoded, options, runtime, out, repeats)
     learnt = num_learning(state)
     after = f", going on after step {state.number:,}" if state.number else ""
     how = f"{run.precision}, {' or '.join(map(str, run.counts))} threads{after}"
-    say(f"training {learnt:,} parameters on {len(encoded):,} rows, {state.steps:,} steps, {how}", runtime.quiet)
+    say(f"training {learnt:,} parameters on {len(encoded):,} {encoded.unit}, {state.steps:,} steps, {how}", runtime.quiet)
     first = state.group.rank == 0
     board = Board(out / CHECKPOINTS, state, task, tune_rows, runtime.quiet) if options.tensorboard and first else None
     with torch_threads(max(run.counts)):  # what the processor can do is what all its cores can
         watch = Watch(state, out / CHECKPOINTS, runtime.quiet, board)
-    started, every = time.perf_counter() - run.seconds, max(1, round(options.epochs / MOST_MEASUREMENTS))
+    started = time.perf_counter() - run.seconds
     with dropping(state.model, options.dropout), progress("training", state.steps, runtime.quiet) as shown, stopping() as asked:
         shown.step(state.number)
         for step in () if run.over(options) else train(state, loss):
             run.note(step)
             torch.set_num_threads(next_threads(run.counts, run.tried))
             shown.step(**watch.note(step))
-            if step.number == state.steps or (step.epoch_ends and round(step.epoch) % every == 0):
-                _measure(state, run, watch, step, task, tuning, tune_rows)
+            if _due(step, state, looks):
+                _measure(state, run, watch, step, task, tuning, tune_rows, show)
             stop, save = state.group.agreed(asked.number is not None, first and kept.due())
             if state.joins and (save or (stop and kept.due(asked=True))):
                 watch.settle()
@@ -173,18 +178,40 @@ def fit(
     }
 
 
-def _measure(state: State, run: Run, watch: Watch, step: Step, task: Task, tuning: Encoded, rows: Sequence[Example]) -> None:
+def _read(
+    rows: Sequence[Example] | Packed, loaded: Loaded, options: Training, runtime: Runtime, strengths: Sequence[float]
+) -> Encoded | Packed:  # fmt: skip
+    """What the training reads of its rows."""
+    if isinstance(rows, Packed):
+        return rows
+    views = augmented(loaded.task, options, runtime.seed, strengths)
+    return Encoded(rows, loaded.task, loaded.processor, quiet=runtime.quiet, views=views)
+
+
+def _due(step: Step, state: State, looks: int | None) -> bool:
+    """Whether the tune rows are measured after this step."""
+    if looks:
+        return step.number * looks // state.steps > (step.number - 1) * looks // state.steps
+    every = max(1, round(state.options.epochs / MOST_MEASUREMENTS))
+    return step.number == state.steps or (step.epoch_ends and round(step.epoch) % every == 0)
+
+
+def _measure(
+    state: State, run: Run, watch: Watch, step: Step, task: Task, tuning: Encoded, rows: Sequence[Example], show: Any
+) -> None:  # fmt: skip
     """How well the tune rows are answered after a step, on all ranks the same; what does best is kept."""
     give_back()
     with state.settled():
         found = best_way(TorchBackend(state.model), task, tuning, rows) if state.joins else (task, 0.0, ())
         quality, decision = state.group.from_first((float(found[1]), found[0].decision))
         run.measured(step, quality, decision, state.whole)
+        if show and state.joins:
+            show(state.model)
     watch.measured(quality, found[2])
 
 
 def _begin(
-    learner: Learner, loss: Loss, encoded: Encoded, options: Training, runtime: Runtime, out: Path, repeats: int
+    learner: Learner, loss: Loss, encoded: Encoded | Packed, options: Training, runtime: Runtime, out: Path, repeats: int
 ) -> tuple[State, Run, Checkpoints]:  # fmt: skip
     """Where the training stands: at its beginning, or at the last checkpoint that can be used, with what was decided then."""
     key = training_key(learner, encoded, options, runtime, repeats)

@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,10 @@ from penjing.core.runtime import for_children
 TOLERANCE = 1e-4  # of the largest logit; a row alone and in a batch differ by about 1e-6, damaged weights by far more
 
 
-def check(base: ModelDir, task: Task, batch: Batch, logits: torch.Tensor, threads: int) -> dict[str, Any]:
-    """Reload `base` elsewhere and compare the hash of its weights, its logits (M, C) on `batch` and its answers with those in memory.
+def check(base: ModelDir, task: Task, batch: Batch, outputs: Mapping[str, torch.Tensor], threads: int) -> dict[str, Any]:
+    """Reload `base` elsewhere and compare the hash of its weights and its outputs on `batch`, so its answers too, with those in memory.
+
+    outputs   fp32 tensors by the names that `task.reads` has, of any shape
 
     Returns {"difference": largest absolute difference of a logit, "memory_bytes": growth of the process from load to answers}.
 
@@ -41,15 +44,16 @@ def check(base: ModelDir, task: Task, batch: Batch, logits: torch.Tensor, thread
         probe, reply = Path(folder, "probe.safetensors"), Path(folder, "reply.safetensors")
         save_file({name: value.contiguous() for name, value in batch.inputs.items()}, probe)
         files = {"path": str(base.path.absolute()), "probe": str(probe), "reply": str(reply)}
-        said = _ask(**files, engine=base.engine, auto_model=task.auto_model.__name__, threads=threads)
+        said = _ask(**files, engine=base.engine, auto_model=task.auto_model.__name__, reads=task.reads, threads=threads)
         if "error" in said:
             raise ModelError(f"{base.path}: a fresh process cannot load what was written: {said['error']}")
         if said["sha256"] != base.sha256():
             raise ModelError(f"{base.path}: a fresh process reads other weights than were written: {said['sha256'][:12]}")
         if said["lost"]:
             raise ModelError(f"{base.path}: a fresh process finds no weights for {', '.join(said['lost'][:3])}")
-        reloaded = load_file(reply)["logits"]
-    return {"difference": compare_logits(base.path, logits, reloaded), "memory_bytes": said["memory_bytes"]}
+        reloaded = load_file(reply)
+    difference = max(compare_logits(base.path, memory, reloaded[name]) for name, memory in outputs.items())
+    return {"difference": difference, "memory_bytes": said["memory_bytes"]}
 
 
 def compare_logits(path: Path, memory: torch.Tensor, reloaded: torch.Tensor) -> float:
@@ -128,38 +132,42 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     torch.set_num_threads(request["threads"])
     inputs, before = load_file(request["probe"]), _resident()
     try:
-        logits, lost = _LOADERS[request["engine"]](request, inputs)
+        outputs, lost = _LOADERS[request["engine"]](request, inputs)
     except Exception as error:  # whatever a loader raises is the answer
         return {"error": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"}
-    save_file({"logits": logits.float().contiguous()}, request["reply"])
+    save_file({name: found.float().contiguous() for name, found in outputs.items()}, request["reply"])
     return {"sha256": ModelDir(Path(request["path"]), {}).sha256(), "lost": lost, "memory_bytes": max(0, _resident("VmHWM") - before)}
 
 
-def _by_transformers(request: dict[str, Any], inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, list[str]]:
+_Outputs = dict[str, torch.Tensor]
+
+
+def _by_transformers(request: dict[str, Any], inputs: _Outputs) -> tuple[_Outputs, list[str]]:
     has_code = "auto_map" in json.loads(Path(request["path"], "config.json").read_text("utf-8"))
     loader = getattr(transformers, request["auto_model"])
     model, info = loader.from_pretrained(request["path"], trust_remote_code=has_code, output_loading_info=True, local_files_only=True)
     with torch.inference_mode():
-        return model.eval()(**inputs).logits, sorted(info["missing_keys"])
+        found = model.eval()(**inputs)
+    return {name: found[name] for name in request["reads"]}, sorted(info["missing_keys"])
 
 
-def _by_onnxruntime(request: dict[str, Any], inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, list[str]]:
+def _by_onnxruntime(request: dict[str, Any], inputs: _Outputs) -> tuple[_Outputs, list[str]]:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = request["threads"]
     session = onnxruntime.InferenceSession(str(Path(request["path"], "model.onnx")), options, providers=["CPUExecutionProvider"])
     takes = {node.name for node in session.get_inputs()}
-    found = session.run(["logits"], {name: value.numpy() for name, value in inputs.items() if name in takes})
-    return torch.from_numpy(found[0]), []
+    found = session.run(request["reads"], {name: value.numpy() for name, value in inputs.items() if name in takes})
+    return dict(zip(request["reads"], map(torch.from_numpy, found))), []
 
 
-def _by_openvino(request: dict[str, Any], inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, list[str]]:
+def _by_openvino(request: dict[str, Any], inputs: _Outputs) -> tuple[_Outputs, list[str]]:
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": request["threads"]}
     model = openvino().Core().compile_model(str(Path(request["path"], "openvino_model.xml")), "CPU", settings)
     takes = {port.any_name for port in model.inputs}
     found = model({name: value.numpy() for name, value in inputs.items() if name in takes})
-    return torch.from_numpy(found["logits"]), []
+    return {name: torch.from_numpy(found[name]) for name in request["reads"]}, []
 
 
 _LOADERS = {"torch": _by_transformers, "onnxruntime": _by_onnxruntime, "openvino": _by_openvino}

@@ -1,15 +1,14 @@
 """Milliseconds for an answer: several models asked in turn for the same rows, so that a busy machine is busy for all of them."""
 
 import time
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy
 
 from penjing.core.contracts import Batch
 from penjing.core.progress import track
 from penjing.core.report import Measure
-from penjing.engine.backends import Backend
 
 WARM_UP, ROUNDS = 5, 60
 RESAMPLES = 1000
@@ -31,20 +30,22 @@ class Latency(NamedTuple):
         return Measure(float(numpy.percentile(self.times_ms, 95)), "ms", n=len(self.times_ms), better="lower")
 
 
-def interleaved(backends: Sequence[Backend], batches: Sequence[Sequence[Batch]], rounds: int = ROUNDS, quiet: bool = True) -> list[Latency]:
-    """Time each backend on one batch a round, in turn; the first rounds warm up and do not count.
+def interleaved(
+    models: Sequence[Callable[[Batch], Any]], batches: Sequence[Sequence[Batch]], rounds: int = ROUNDS, quiet: bool = True
+) -> list[Latency]:
+    """Time each model on one batch a round, in turn; the first rounds warm up and do not count.
 
-    Each round begins with another backend: who comes after a large model finds the processor's caches full of it, which made a tenth of a
+    Each round begins with another model: who comes after a large model finds the processor's caches full of it, which made a tenth of a
     millisecond a quarter longer.
 
-    batches   for each of some sets of rows, usually of one row, the batch as each backend's processor makes it; used round and round
+    batches   for each of some sets of rows, usually of one row, the batch as each model's processor makes it; used round and round
     """
-    times = numpy.zeros((len(backends), rounds + WARM_UP))
+    times = numpy.zeros((len(models), rounds + WARM_UP))
     for r in track(range(rounds + WARM_UP), "timing", rounds + WARM_UP, quiet):
-        for i in ((r + turn) % len(backends) for turn in range(len(backends))):
-            backend, batch = backends[i], batches[r % len(batches)][i]
+        for i in ((r + turn) % len(models) for turn in range(len(models))):
+            model, batch = models[i], batches[r % len(batches)][i]
             start = time.perf_counter()
-            backend(**batch.inputs)
+            model(batch)
             times[i, r] = 1000 * (time.perf_counter() - start)
     return [Latency(row[WARM_UP:]) for row in times]
 

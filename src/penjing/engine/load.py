@@ -2,6 +2,7 @@
 
 import contextlib
 import filecmp
+import json
 import logging
 import warnings
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from transformers import PreTrainedModel
 from penjing.core import find
 from penjing.core.contracts import Task
 from penjing.core.errors import ModelError, OptionError, TaskError
-from penjing.core.model_dir import ModelDir
+from penjing.core.model_dir import BY_WORDS, ModelDir
 from penjing.core.runtime import Runtime
 
 MOST_POSITIONS = 512  # tokens; what a tokenizer that states no limit is held to when the config states none either
@@ -48,7 +49,8 @@ def load(base: ModelDir, task: Task, runtime: Runtime) -> Loaded:
     Raises ModelError for an artefact of another engine, weights that miss part of the body, or code that is not penjing's own.
     """
     require_torch(base)
-    return Loaded(task, load_model(base, task, runtime), load_processor(base, task), base, base.labels != task.labels)
+    fresh = not task.open_answers and base.labels != task.labels
+    return Loaded(task.of(base.config), load_model(base, task, runtime), load_processor(base, task), base, fresh)
 
 
 def require_torch(base: ModelDir) -> None:
@@ -60,6 +62,34 @@ def require_torch(base: ModelDir) -> None:
             wanted="a directory with model.safetensors",
             fix=f"use its parent, {origin}" if origin else "use the model it was made from",
         )
+
+
+def require_suited(base: ModelDir, task: type[Task], runtime: Runtime) -> None:
+    """Raise TaskError for a model of a kind that is not built for the task."""
+    trusted = _trust(base, runtime)
+    with quiet_transformers(), _model_errors(base):
+        config = transformers.AutoConfig.from_pretrained(base.path, trust_remote_code=trusted)
+    if not (trusted or suits(config, task)):
+        name = task.__module__.rsplit(".", 1)[-1].replace("_", "-")
+        raise TaskError(
+            f"{base} is a model of type {config.model_type}, which is not built for {name}",
+            wanted=f"a type that transformers has for {task.auto_model.__name__}",
+            fix="choose another MODEL; penjing families lists new ones",
+        )
+
+
+def suits(config: transformers.PretrainedConfig, task: Task | type[Task]) -> bool:
+    """Whether transformers has an architecture of this config for the task.
+
+    An encoder that it would also run from left to right (`is_decoder`) has not learnt to go on with a text.
+    """
+    both_ways = goes_on(task) and config.to_dict().get("is_decoder") is False
+    return type(config) in task.auto_model._model_mapping and not both_ways
+
+
+def goes_on(task: Task | type[Task]) -> bool:
+    """Whether its models go on with a text from left to right."""
+    return task.auto_model is transformers.AutoModelForCausalLM
 
 
 def require_device(runtime: Runtime) -> None:
@@ -116,7 +146,9 @@ def load_processor(base: ModelDir, task: Task) -> Any:
     if task.media == "text":
         if len(processor) <= len(set(processor.all_special_tokens)):  # without its files transformers makes an empty one and says nothing
             raise ModelError(f"{base}: its tokenizer has no vocabulary", wanted="tokenizer.json", fix="copy the directory again")
-        positions = base.config.get("max_position_embeddings", MOST_POSITIONS)
+        positions = base.config.get("max_position_embeddings", base.config.get("n_positions", MOST_POSITIONS))
+        if processor.pad_token is None:  # a decoder of the hub may have none
+            processor.pad_token = processor.eos_token
         processor.model_max_length = min(processor.model_max_length, positions)
     return processor
 
@@ -127,12 +159,11 @@ def task_for(base: ModelDir) -> Task:
     Raises TaskError where it does not say which that is, ModelError where it does not name its labels.
     """
     if base.task is None:
-        raise TaskError(
-            f"{base} does not say which task it is for", wanted="a model that was trained for one", fix="penjing finetune it first"
-        )
-    if base.labels is None:
+        raise TaskError(f"{base} does not say which task it is for", wanted="a model that was trained for one", fix=BY_WORDS)
+    kind = find.find("tasks", base.task).TASK
+    if base.labels is None and not kind.open_answers:
         raise ModelError(f"{base.path} does not name its labels", wanted="id2label in config.json", fix="penjing finetune it first")
-    return find.find("tasks", base.task).TASK(base.labels, base.head).of(base.config)
+    return kind([] if kind.open_answers else base.labels, base.head).of(base.config)  # type: ignore[no-any-return]
 
 
 def save(loaded: Loaded, out: Path) -> ModelDir:
@@ -140,6 +171,9 @@ def save(loaded: Loaded, out: Path) -> ModelDir:
     with quiet_transformers():
         loaded.model.save_pretrained(out)
         loaded.processor.save_pretrained(out)
+    for name, content in loaded.task.beside(loaded.model.config).items():
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_text(json.dumps(content, indent=2) + "\n", "utf-8")
     for path in filter(Path.is_file, out.iterdir()):
         path.chmod(0o644)  # safetensors writes files that only their owner can read
     return ModelDir(out, {}).record(task=task_name(loaded.task), labels=loaded.task.labels, engine="torch", precision="fp32")
@@ -182,8 +216,9 @@ def _trust(base: ModelDir, runtime: Runtime) -> bool:
 
 
 def _of_head(model: torch.nn.Module, name: str) -> bool:
-    body = model.base_model_prefix
-    return not name.startswith(f"{body}.") or ".pooler." in name
+    alone = model.base_model_prefix and model.base_model is model
+    body = "" if alone else f"{model.base_model_prefix}."
+    return not name.startswith(body) or "pooler." in name
 
 
 @contextlib.contextmanager

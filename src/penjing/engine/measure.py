@@ -30,7 +30,7 @@ def answer(backend: Backend, task: Task, encoded: Encoded, quiet: bool = True, w
             for row, prediction in zip(rows, task.predict(backend, encoded.batch(rows), encoded.processor)):
                 predictions[row] = prediction
             shown.step(len(rows))
-    return predictions
+    return task.together(predictions)
 
 
 def best_way(backend: Backend, task: Task, encoded: Encoded, examples: Sequence[Example]) -> tuple[Task, float, list[Prediction]]:
@@ -53,12 +53,12 @@ def best_way(backend: Backend, task: Task, encoded: Encoded, examples: Sequence[
 
 def quality(task: Task, predictions: Sequence[Prediction], examples: Examples, seed: int = 0) -> dict[str, Measure]:
     """Every metric of the task with its 95 % interval: Wilson's for shares of single rows, a bootstrap over rows or groups otherwise."""
-    n, rows, groups = len(examples), examples.only(task.target_columns), examples.groups()
+    n, rows, groups = len(examples), examples.only(task.judged_by()), examples.groups()
     scores = task.scorer(predictions, rows)
     found = scores(numpy.arange(n))
     each = task.per_row(predictions, rows)
     single = groups is None and each is not None and set(each) <= {0.0, 1.0}
-    resampled = [name for name in found if not (single and name == task.primary)]
+    resampled = [name for name in found if name not in task.of_the_whole and not (single and name == task.primary)]
     ends: dict[str, tuple[float, float]] = {task.primary: wilson(int(sum(each)), n)} if single and each is not None else {}
     if resampled and examples.units > 1:
 
@@ -106,6 +106,7 @@ def differing(task: Task, examples: Examples, parent: Sequence[Prediction], chil
             "row": examples.place(i),
             "show": task.show(examples[i]),
             "truth": told(task.truth(examples[i]), i),
+            "written": task.generates,
             "parent": told(parent[i].value, i),
             "child": told(child[i].value, i),
             "parent_score": parent[i].score,

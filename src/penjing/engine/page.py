@@ -24,6 +24,8 @@ proof         {"floor" (points), "floor_text", "loss", "upper" (points, one-side
 curve         [{"name", "status", "bytes", "latency_ms", "quality", "low", "high" (on tuning rows), "proof_quality",
               "recipe"}]; status is a key of plots.MARKS, quality None for a point that was timed but not trained
 chosen        name of the point of the curve that this model is
+topics        [{"words", "rows"}]: of each topic its words, the most telling first, and how many training texts it has
+samples       [{"text", "parent", "child"}]: how they go on with the beginning of a row; either may be missing
 training      {"curve": [{"epoch", "loss", "tune"}], "losses": [(step, seconds, loss)], "best_epoch", "seconds", "learnt": {"parameters"
               that were trained, "share" of the model's number, "note" of how what was learnt is stored}, "batch": [most rows, most
               tokens]}; tune is the primary metric
@@ -99,6 +101,8 @@ def _article(number: int, name: str, report: Report, meta: dict[str, Any], level
         _verdict(report),
         _numbers(report),
         _notes(report),
+        markup.section(level, "Topics", evidence.topics(report, key)),
+        markup.section(level, "What it writes", evidence.samples(report)),
         markup.section(level, "What smaller costs", evidence.curves(report, key)),
         markup.section(level, "Quality", evidence.qualities(report, key), evidence.measures(report), evidence.groups(report)),
         markup.section(level, "The proof", _proof(report)),

@@ -125,6 +125,21 @@ def qualities(columns: Sequence[tuple[str, dict[str, Measure]]], *, name: str, a
         return _svg(figure, name, alt)
 
 
+def topics(found: Sequence[tuple[str, int]], *, name: str, alt: str) -> str:
+    """A bar for each (words, number of texts), in this order downwards, with the words above it and the number at its end."""
+    with _style(name, {"axes.grid": False}):
+        figure, (axes,) = _figure(24 + 34 * len(found))
+        axes.barh(range(len(found)), [number for _, number in found], height=0.36, color=INK["child"])
+        for place, (words, number) in enumerate(found):
+            axes.annotate(words, (0, place), xytext=(0, 8), textcoords="offset points", fontsize=SMALL, va="bottom")
+            axes.annotate(f"{number:,}", (number, place), xytext=(4, 0), textcoords="offset points", fontsize=SMALL, va="center",
+                          color=INK["muted"])  # fmt: skip
+        axes.set_ylim(len(found) - 0.5, -0.75)
+        axes.margins(x=0.1)
+        axes.set_axis_off()
+        return _svg(figure, name, alt)
+
+
 def training(epochs: Sequence[dict[str, Any]], best: float | None, quality: str, *, name: str, alt: str) -> str:
     """Loss above, quality on tuning rows below, by epoch, and the epoch that was kept; empty where nothing was noted."""
     rows = [(key, label, role) for key, label, role in (("loss", "loss", "parent"), ("tune", title(quality), "child"))

@@ -34,19 +34,21 @@ def recomputing(model: PreTrainedModel, blocks: tuple[str, ...], masks: CheapMas
 
     masks   that are drawn in the pass: the same are drawn again. On a GPU torch sees to that, and everywhere to the precision
     """
-    modules, own = [model.get_submodule(path) for path in blocks], vars(model.config).get("use_cache")
+    modules = [model.get_submodule(path) for path in blocks]
+    configs = [part.config for part in model.modules() if isinstance(part, PreTrainedModel)] if modules else []
+    caching = [config for config in {id(config): config for config in configs}.values() if vars(config).get("use_cache")]
     wrapped = [partial(checkpoint, block.forward, use_reentrant=False, context_fn=partial(_passes, block, masks)) for block in modules]
     try:
-        if modules and own:
-            model.config.use_cache = False  # keys and values of the first time must not stand before those of the second
+        for config in caching:
+            config.use_cache = False  # keys and values of the first time must not stand before those of the second
         for block, forward in zip(modules, wrapped):
             block.forward = forward  # type: ignore[method-assign]
         yield
     finally:
         for block in modules:
             del block.forward  # that of its class again
-        if modules and own:
-            model.config.use_cache = own
+        for config in caching:
+            config.use_cache = True
 
 
 def _passes(block: nn.Module, masks: CheapMasks) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:

@@ -18,7 +18,7 @@ def by_parent(data: Data, base: ModelDir, task: Task, runtime: Runtime) -> Data:
     say(f"asking the parent about {len(data.examples):,} rows", runtime.quiet)
     said = predict(base, task, data.examples, runtime)
     column = task.target_columns[0]
-    return replace(data, examples=data.examples.with_column(column, [p.value for p in said], task.columns[column]))
+    return replace(data, examples=data.examples.with_column(column, [task.as_target(p.value) for p in said], task.columns[column]))
 
 
 def as_agreement(report: Report, task: Task) -> Report:
@@ -38,4 +38,4 @@ def as_agreement(report: Report, task: Task) -> Report:
 
 def _renamed(measures: dict[str, Measure], task: Task) -> dict[str, Measure]:
     costs = {name: measure for name, measure in measures.items() if name.endswith(("_bytes", "bytes", "_ms", "parameters"))}
-    return {METRIC: measures[task.primary], **costs}
+    return {**({METRIC: measures[task.primary]} if measures else {}), **costs}

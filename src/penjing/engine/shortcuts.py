@@ -4,6 +4,9 @@ A classifier on BERT reads the first position alone; behind the attention of the
 nothing: a ninth of a model of six blocks. Whether a model is built so is not told by its name: not-a-number in the others must not reach
 its outputs.
 
+A language model's head gives some thousand numbers for each token of a text; of those that are asked about one in seven is masked, so in a
+step the head is given these alone.
+
 GELU with tanh is written as seven operations in transformers, of which each keeps what it was given for the way back; torch has it as one.
 """
 
@@ -38,6 +41,25 @@ def shortcuts(model: nn.Module, blocks: tuple[str, ...], outputs: Callable[[], A
             hook.remove()
         for module in activations:
             del module.forward
+
+
+@contextmanager
+def only_told(model: nn.Module, head: tuple[str, ...], told: Tensor | None) -> Iterator[None]:
+    """While the body runs the head gives outputs (M, C) of the M positions that are asked about, row by row, in the place of (N, T, C).
+
+    head    paths of what stands above the body, in their order
+    told    (N, T) bool; None for all
+    """
+
+    def chosen(module: nn.Module, inputs: Any) -> Any:
+        return (inputs[0][told], *inputs[1:])
+
+    hook = model.get_submodule(head[0]).register_forward_pre_hook(chosen) if head and told is not None else None
+    try:
+        yield
+    finally:
+        if hook:
+            hook.remove()
 
 
 def _last_to_mix(block: nn.Module, outputs: Callable[[], Any]) -> nn.Module | None:

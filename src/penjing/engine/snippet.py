@@ -15,8 +15,19 @@ processor = {processor}.from_pretrained(folder)
 model = {model}.from_pretrained(folder{trust}).eval()
 inputs = processor({example}, return_tensors="pt"{more})
 with torch.inference_mode():
-    logits = model(**inputs).logits
+    outputs = model(**inputs)
+{names} = {taken}
 {answer}
+"""
+_WRITING = """\
+from transformers import {model}, {processor}
+{imports}
+folder = {folder}  # or where you put it
+processor = {processor}.from_pretrained(folder)
+model = {model}.from_pretrained(folder{trust}).eval()
+inputs = processor({example}, return_tensors="pt"{more})
+written = model.generate(**inputs)
+print(processor.batch_decode(written, skip_special_tokens=True))
 """
 _ONNXRUNTIME = """\
 import json
@@ -29,7 +40,7 @@ folder = Path({folder})  # or where you put it
 processor = {processor}.from_pretrained(folder)
 session = onnxruntime.InferenceSession(folder / "model.onnx")
 inputs = processor({example}, return_tensors="np"{more})
-logits = session.run(["logits"], {{entry.name: inputs[entry.name] for entry in session.get_inputs()}})[0]
+[{names}] = session.run([{quoted}], {{entry.name: inputs[entry.name] for entry in session.get_inputs()}})
 labels = json.loads((folder / "config.json").read_text("utf-8"))["id2label"]
 {answer}
 """
@@ -44,7 +55,8 @@ folder = Path({folder})  # or where you put it
 processor = {processor}.from_pretrained(folder)
 model = openvino.Core().compile_model(folder / "openvino_model.xml", "CPU", {{"INFERENCE_PRECISION_HINT": "f32"}})
 inputs = processor({example}, return_tensors="np"{more})
-logits = model({{port.any_name: inputs[port.any_name] for port in model.inputs}})["logits"]
+outputs = model({{port.any_name: inputs[port.any_name] for port in model.inputs}})
+{names} = {taken}
 labels = json.loads((folder / "config.json").read_text("utf-8"))["id2label"]
 {answer}
 """
@@ -77,8 +89,10 @@ def snippet(task: str, engine: str, folder: str, config: dict[str, Any]) -> str:
     example, more = kind.question or usual
     answer = kind.answer or _ANSWERS.get(config.get("problem_type") or "", _ONE_LABEL)
     threshold = config.get("threshold", 0.5)  # a chance, of which the logit is the logarithm of the odds
+    taken = "outputs.{}" if engine == "torch" else 'outputs["{}"]'
     label = "model.config.id2label[i]" if engine == "torch" else "labels[str(i)]"
-    return _ENGINES[engine].format(
+    template = _WRITING if kind.generates and engine == "torch" else _ENGINES[engine]
+    return template.format(
         model=kind.auto_model.__name__,
         processor=kind.auto_processor.__name__,
         imports=imports,
@@ -87,4 +101,7 @@ def snippet(task: str, engine: str, folder: str, config: dict[str, Any]) -> str:
         example=example.format(mode=mode),
         answer=answer.format(label=label, least=math.log(threshold / (1 - threshold))),
         more=more,
+        names=", ".join(kind.reads),
+        quoted=", ".join(map(json.dumps, kind.reads)),
+        taken=", ".join(map(taken.format, kind.reads)),
     )

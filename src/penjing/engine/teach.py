@@ -18,12 +18,18 @@ def teach(
     teacher: Loaded, student: Loaded, data: Data, method: str, settings: Any, training: Training, runtime: Runtime, out: Path
 ) -> dict[str, Any]:  # fmt: skip
     """Train `student` in place on the teacher's answers to the train rows, in `out`; facts of the run, as `fit` gives them."""
-    train_rows, loss = data.role("train"), loss_by(teacher, method, settings)
+    return learn(student, loss_by(teacher, method, settings), data, training, runtime, out)
+
+
+def learn(student: Loaded, loss: Loss, data: Data, training: Training, runtime: Runtime, out: Path) -> dict[str, Any]:
+    """Train `student` in place on the train rows by any loss, in `out`; facts of the run, as `fit` gives them."""
+    train_rows = data.role("train")
     with priors.begun(student, train_rows.only(student.task.target_columns)) as standardised:
         return fit(student, standardised(loss), train_rows, data.role("tune"), training, runtime, out)
 
 
 def loss_by(teacher: Loaded, method: str, settings: Any) -> Loss:
     """The loss of a student of `teacher`, whose weights are held still."""
+    task = teacher.task
     teacher.model.requires_grad_(False)
-    return find("methods.distill", method).apply(teacher.model, Functions(teacher.task.loss, teacher.task.logits), settings)
+    return find("methods.distill", method).apply(teacher.model, Functions(task.loss, task.logits, task.interact), settings)

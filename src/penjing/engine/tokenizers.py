@@ -4,8 +4,11 @@
 wordpiece    lower case, no accents   at spaces and punctuation         stand alone, as in BERT
 bpe          bytes as they are        by the pattern of GPT-2           a run of them is one word, so that frequent words become pieces
 unigram      NFKC, lower case         at spaces                         as with bpe
+word         text as it is            at spaces; a line's end is a      a run of them is one word
+                                      word: for text that has been cut
 
-All have [PAD], [UNK], [CLS], [SEP], [MASK] as tokens 0 to 4 and write [CLS] a [SEP] b [SEP]. With bpe nothing is unknown, and what is
+All have [PAD], [UNK], [CLS], [SEP], [MASK] as tokens 0 to 4 and write [CLS] a [SEP] b [SEP]; those of a model that goes on with a text
+write nothing around it, and [SEP] is what ends one. With bpe nothing is unknown, and what is
 decoded is the text, byte by byte. Other scripts without spaces (Thai, Khmer) are cut at punctuation only.
 
 The same rows give the same file in every process. `tokenizers` 0.23 counts in hash maps whose order differs from process to process, which
@@ -25,9 +28,12 @@ from transformers import BertTokenizer, PreTrainedTokenizerFast
 
 from penjing.core.tokenizing import Tokenizing
 
-MAX_TOKENS = 256
 SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
 _SPECIALS = list(SPECIAL.values())
+_CHAT = (  # who speaks, then what he says; what the assistant says has an end
+    "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}{% if m['role'] == 'assistant' %}[SEP]{% endif %}{{ '\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}assistant:{% endif %}"
+)
 _HAN = Regex(r"[\p{Han}\p{Hiragana}\p{Katakana}ー]+")  # Japanese mixes the three within a word
 _RUNG = 1e-4  # by how much `tokenizers` raises the score of each next letter that the training of unigram gave none
 _DIGITS = 6  # of a score; the order of summation moves the 12th and later
@@ -35,13 +41,23 @@ _DIGITS = 6  # of a score; the order of summation moves the 12th and later
 Texts = Callable[[], Iterable[str]]
 
 
-def train(texts: Texts, tokenizing: Tokenizing) -> Any:
+def train(texts: Texts, tokenizing: Tokenizing, writes: bool = False, goes_on: bool = False) -> Any:
     """A tokenizer learnt from texts, which are read once or twice.
+
+    writes    whether it is for a model that writes
+    goes_on   and goes on with a text
 
     Fewer pieces than asked for where the texts do not hold more; more where their letters alone are more.
     """
-    tokenizer = _KINDS[tokenizing.kind](texts, tokenizing.size)
-    tokenizer.model_max_length = MAX_TOKENS
+    kind = tokenizing.tokenizer or ("bpe" if writes else "wordpiece")
+    tokenizer = _KINDS[kind](texts, tokenizing.size)
+    tokenizer.model_max_length = tokenizing.window
+    if writes:
+        tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    if goes_on:
+        tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(single="$A", pair="$A $B:1", special_tokens=[])
+        tokenizer.bos_token = tokenizer.eos_token = SPECIAL["sep_token"]
+        tokenizer.chat_template = _CHAT
     return tokenizer
 
 
@@ -81,6 +97,16 @@ def _bpe(texts: Texts, size: int) -> Any:
     )
     tokenizer.train_from_iterator(texts(), trainer)
     tokenizer.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=True), _template()])
+    return _wrapped(tokenizer)
+
+
+def _word(texts: Texts, size: int) -> Any:
+    tokenizer = Tokenizer(models.WordLevel(unk_token=SPECIAL["unk_token"]))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split("\n", "isolated"), pre_tokenizers.Split(Regex(r"[^\S\n]+"), "removed")]
+    )
+    tokenizer.train_from_iterator(texts(), trainers.WordLevelTrainer(vocab_size=size, special_tokens=_SPECIALS, show_progress=False))
+    tokenizer.post_processor = _template()
     return _wrapped(tokenizer)
 
 
@@ -138,4 +164,4 @@ def _wrapped(tokenizer: Tokenizer) -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_input_names=inputs, clean_up_tokenization_spaces=False, **SPECIAL)
 
 
-_KINDS = {"wordpiece": _wordpiece, "bpe": _bpe, "unigram": _unigram}
+_KINDS = {"wordpiece": _wordpiece, "bpe": _bpe, "unigram": _unigram, "word": _word}

@@ -26,6 +26,7 @@ from penjing.engine.anatomy import anatomy
 from penjing.engine.average import Average, moving
 from penjing.engine.batches import Encoded, Order, on_device
 from penjing.engine.compiling import Compiling
+from penjing.engine.corpus import Packed
 from penjing.engine.heap import keeping_freed_memory
 from penjing.engine.masks import CheapMasks
 from penjing.engine.optimizers import SCHEDULES, make_optimizer
@@ -33,7 +34,7 @@ from penjing.engine.parallel import Group
 from penjing.engine.precision import LossScale, Weights, arithmetic, choose_precision
 from penjing.engine.recomputing import recomputing
 from penjing.engine.sharding import Shards
-from penjing.engine.shortcuts import shortcuts
+from penjing.engine.shortcuts import only_told, shortcuts
 from penjing.engine.tables import large_tables
 from penjing.methods.finetune import Learner
 
@@ -90,7 +91,7 @@ class State:
     repeats   how many times a batch holds its rows, one whole copy after the other, for a loss that compares draws of dropout
     """
 
-    def __init__(self, learner: Learner, encoded: Encoded, options: Training, runtime: Runtime, repeats: int = 1):
+    def __init__(self, learner: Learner, encoded: Encoded | Packed, options: Training, runtime: Runtime, repeats: int = 1):
         self.learner, self.encoded, self.options, self.runtime, self.repeats = learner, encoded, options, runtime, repeats
         self.group, self.precision = Group(runtime.device), choose_precision(learner.model, options, runtime)
         self.scale = LossScale(self.precision)
@@ -103,7 +104,8 @@ class State:
         self.joins = options.sharded or self.group.rank == 0  # where the whole model is measured or saved
         learnt = self.weights.learnt
         tables = large_tables(self.model, learnt) if self.group.size == 1 and runtime.device == "cpu" else {}
-        self.blocks = anatomy(learner.model).blocks
+        parts = anatomy(learner.model)
+        self.blocks, self.head = parts.blocks, parts.head
         self.optimizer = make_optimizer(learnt.items(), learner.rates, options, self.blocks, tables)
         self.compiling = Compiling(self.model, self.blocks, options, runtime.device)
         self.average = Average({**moving(self.model, learner.rates), **learnt}, options.average) if options.average else None
@@ -274,7 +276,8 @@ def _passes(state: State, share: Share, loss: Loss) -> tuple[float, float]:
         torch.manual_seed(int(numpy.random.SeedSequence(key).generate_state(1)[0]))  # all draws of a step follow from its number
         masks = CheapMasks(key)
         drawing = masks if state.compiling.since is None else nullcontext()  # what is compiled draws for itself
-        with arithmetic(state.precision, device.type), drawing, recomputing(state.model, again, masks):
+        thrifty = only_told(state.model, state.head, batch.told)
+        with arithmetic(state.precision, device.type), drawing, recomputing(state.model, again, masks), thrifty:
             outputs = state.model(**batch.inputs)
         found = loss(outputs, batch)
         summed = found.total.sum() * counts
@@ -297,6 +300,12 @@ def _smaller(state: State, share: Share, error: RuntimeError) -> Share:
             f"step {state.number + 1}: there is not enough memory for one row of this model",
             wanted="a smaller model, shorter rows, or another machine",
             fix="cut the rows, or begin with a smaller MODEL",
+        ) from error
+    if state.encoded.whole:
+        raise ModelError(
+            f"step {state.number + 1}: there is not enough memory for {most} rows at once, and they are compared with each other",
+            wanted="a smaller batch",
+            fix=f"pass --batch-rows {max(2, most // 2)} or --gradient-checkpointing",
         ) from error
     if state.options.sharded:
         raise ModelError(

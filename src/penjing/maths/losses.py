@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from penjing.core.contracts import RowLoss
+from penjing.core.contracts import IMPOSSIBLE, RowLoss
 
 CHUNK = 1 << 19  # numbers upcast at once: 2 MiB in fp32, which stays in a processor's cache
 _KEPT = {torch.float16: torch.float32}  # a gradient that has not been scaled yet may be too small for fp16
@@ -87,6 +87,18 @@ def kl(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
         return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(-1) * temperature**2
 
     return _in_chunks(divergence, student, teacher)
+
+
+def from_uniform(logits: Tensor) -> Tensor:
+    """(M,) cross-entropy of each distribution from the uniform one over what is possible, in nats.
+
+    logits   (M, C), any floating dtype; IMPOSSIBLE where there is nothing to choose
+    """
+
+    def each(logits: Tensor, possible: Tensor) -> Tensor:
+        return torch.logsumexp(logits, -1) - (logits * possible).sum(-1) / possible.sum(-1)
+
+    return _in_chunks(each, logits, logits.detach() > IMPOSSIBLE)
 
 
 def beside(values: Tensor, owners: Tensor, targets: RowLoss, weight: float) -> RowLoss:

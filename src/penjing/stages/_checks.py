@@ -1,6 +1,6 @@
 """What is wrong with a call is said before its rows are read and long before anything is trained."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +8,18 @@ import pyarrow
 
 from penjing.core.contracts import Task
 from penjing.core.data import DataOptions, named
-from penjing.core.errors import ModelError, OptionError, TaskError, nearest
+from penjing.core.errors import ModelError, OptionError, TaskError, nearest, need
 from penjing.core.find import find, names
+from penjing.core.generation import Generation
 from penjing.core.kinds import KINDS, is_list
-from penjing.core.model_dir import NEW, ModelDir
+from penjing.core.model_dir import BY_WORDS, NEW, ModelDir
 from penjing.core.options import spell
 from penjing.core.runtime import Runtime, gpus, place_of_rank
 from penjing.core.tokenizing import Tokenizing
 from penjing.core.training import Training
 
+GROWING = ("pretrain", "finetune")  # stages that may begin with new:<size>
+ZERO_SHOT = "zero-shot-classification"  # the task that --labels stand for
 FINETUNE, AUGMENT, SEMI = "methods.finetune", "methods.augment", "methods.semi"
 
 
@@ -26,10 +29,11 @@ def task_type(base: ModelDir | str, chosen: str | None, stage: str) -> type[Task
     Raises TaskError where neither is known, or they do not go together; OptionError for a task that is not there.
     """
     made_for = base.task if isinstance(base, ModelDir) else None
-    name, shown = chosen or made_for, base
+    name, shown = chosen or made_for or (_pretrained_for(str(base)) if stage == "pretrain" else None), base
     if name is None:
-        fix = "pass --task, to a recipe --set task=TASK" if stage == "finetune" else "penjing finetune it first"
-        raise TaskError(f"{shown} does not say which task it is for", wanted=nearest("", names("tasks")), fix=fix)
+        untrained = BY_WORDS if stage in find("tasks", ZERO_SHOT).TASK.stages else "penjing finetune it first"
+        fix = "pass --task, to a recipe --set task=TASK" if stage in GROWING else untrained
+        raise TaskError(f"{shown} does not say which task it is for", wanted=", ".join(names("tasks")), fix=fix)
     task: type[Task] = find("tasks", name).TASK
     if made_for and find("tasks", made_for).TASK.media != task.media:
         raise TaskError(
@@ -38,6 +42,17 @@ def task_type(base: ModelDir | str, chosen: str | None, stage: str) -> type[Task
     if stage not in task.stages:
         raise TaskError(f"{stage} makes no sense for {name}", wanted=" or ".join(task.stages), fix="penjing --help tells what each does")
     return task
+
+
+def _pretrained_for(base: str) -> str | None:
+    """The first task for which a model of this size learns from text without labels."""
+    from penjing.engine.create import of_size, sizes, suits
+
+    size = base.removeprefix(NEW)
+    if size not in sizes():
+        raise ModelError(f"no size called {size!r}", wanted=nearest(size, sizes()), fix="penjing families lists them")
+    kinds = ((name, find("tasks", name).TASK) for name in names("tasks"))
+    return next((name for name, task in kinds if task.self_supervised and suits(of_size(size), task)), None)
 
 
 def head_of(kind: type[Task], base: ModelDir | str, options: Any, data: str | Path, learns: bool) -> str | None:
@@ -53,6 +68,10 @@ def head_of(kind: type[Task], base: ModelDir | str, options: Any, data: str | Pa
         raise OptionError(f"--unlabelled is for {answers}", wanted="none", fix="leave --unlabelled out")
     if head == "number" and vars(options).get("class_weights", "none") != "none":
         raise OptionError("--class-weights weigh labels, and these answers are numbers", wanted="none", fix="leave --class-weights out")
+    if head == "number" and vars(options).get("label_smoothing"):
+        raise OptionError(
+            "--label-smoothing spreads labels, and these answers are numbers", wanted="none", fix="leave --label-smoothing out"
+        )
     return head
 
 
@@ -61,6 +80,8 @@ def _head_of(kind: type[Task], base: ModelDir | str, options: Any, data: str | P
     if chosen and chosen not in kind.heads:
         there = " or ".join(kind.heads)
         raise OptionError(f"--head cannot be {chosen!r} in this task", wanted=there or "none: it has one kind", fix="leave --head out")
+    if not kind.heads:
+        return None
     if not learns:
         if chosen and chosen != base.head:  # type: ignore[union-attr]
             given = f"{base} answers with {base.head}"  # type: ignore[union-attr]
@@ -70,7 +91,9 @@ def _head_of(kind: type[Task], base: ModelDir | str, options: Any, data: str | P
 
 
 def head_of_data(kind: type[Task], data: str | Path, options: DataOptions) -> str | None:
-    """The kind of answer that fits the target column."""
+    """The kind of answer that fits the target column; None where there is but one."""
+    if not kind.heads:
+        return None
     rows, column = named(data, options), kind.target_columns[0]
     held = rows.arrow(column).type if column in rows.columns else pyarrow.string()
     return kind.guess_head(set if is_list(held) else float if pyarrow.types.is_floating(held) else str)
@@ -83,14 +106,21 @@ def require_possible(stage: str, base: ModelDir | str, options: Any, task: type[
     """
     from penjing.engine.load import require_device
 
+    if task.needs:
+        need(*task.needs)
     _require_models(stage, base, options, task, makes, runtime)
+    _require_computed(stage, options, task)
+    _require_own_rows(options, task)
     if "semi" in vars(options):
         _require_semi(options, task)
     require_device(runtime)
+    if generation := vars(options).get("generation"):
+        require_written(task, generation)
     if training := vars(options).get("training"):
         _require_augmentations(training.augment or (), task)
         _require_one_training(stage, options)
         _require_ranks_for_shards(training)
+        _require_whole_batches(training, task)
         _require_precision(training.precision, runtime)
         _require_gpus(training.ranks, runtime)
         _require_parts(base, options, task, runtime)
@@ -99,15 +129,20 @@ def require_possible(stage: str, base: ModelDir | str, options: Any, task: type[
 def _require_models(stage: str, base: ModelDir | str, options: Any, task: type[Task], makes: bool, runtime: Runtime) -> None:
     """Raise unless the stage can work with `base` and with every model that its options name: sizes, engines, labels."""
     from penjing.engine.create import check_size
-    from penjing.engine.load import require_torch
+    from penjing.engine.load import require_suited, require_torch
 
+    labels = vars(options).get("labels")
+    if labels and isinstance(base, ModelDir):
+        require_askable(base, labels)
     if isinstance(base, ModelDir):
         if makes:
             require_torch(base)
-        if stage != "finetune" and base.labels is None:
+            require_suited(base, task, runtime)
+        if stage != "finetune" and base.labels is None and not (labels or task.open_answers):
             raise ModelError(f"{base} does not name its labels", wanted="id2label in config.json", fix="penjing finetune it first")
-    elif stage == "finetune":
-        require_pretrained(base, options.method)
+    elif stage in GROWING:
+        if stage == "finetune":
+            require_pretrained(base, options.method)
         check_size(base.removeprefix(NEW), task())
     else:
         fix = f"penjing finetune {base} DATA --out DIRECTORY makes one"
@@ -118,15 +153,30 @@ def _require_models(stage: str, base: ModelDir | str, options: Any, task: type[T
         check_size(size.removeprefix(NEW), task())
     if "tokenizing" in vars(options):
         _require_new_text(base, task, options.tokenizing)
+        _require_whole_text(task, options.tokenizing)
     if "student" in vars(options):
         if options.student is None:
             raise OptionError("--student must be given", wanted="new:<size> or a model directory", fix="penjing families lists the sizes")
         if options.student.startswith(NEW):
-            check_size(options.student.removeprefix(NEW), task())
+            check_size(options.student.removeprefix(NEW), find("tasks", task.taught).TASK() if task.taught else task())
         else:
             require_torch(ModelDir.open(options.student, runtime))
     if child := vars(options).get("child"):
         _require_same_labels(base, ModelDir.open(child, runtime))
+
+
+def require_askable(base: ModelDir, labels: Sequence[str]) -> None:
+    """Raise unless `base` can be asked about labels by their words: OptionError for the labels, ModelError for the model."""
+    named = find("tasks", ZERO_SHOT).TASK(labels).labels
+    if len(set(named)) < max(2, len(named)) or not all(named):
+        twice = [label for i, label in enumerate(named) if label in named[:i]]
+        problem = f"--labels names {twice[0]!r} twice" if twice else f"--labels cannot be {', '.join(labels)!r}"
+        raise OptionError(problem, wanted="two or more, parted by commas, each a word or label=sentence", fix="--labels sports,politics")
+    if base.task and find("tasks", base.task).TASK.generates:
+        raise ModelError(f"{base} writes, and --labels are for a model that reads", wanted="an encoder or a model of entailment")
+    if base.task and base.labels and not find("tasks", ZERO_SHOT).TASK(labels).of(base.config).entails:
+        answers = f"{base} answers with labels of its own: {nearest('', base.labels)}"
+        raise ModelError(answers, wanted="an encoder, or a model with an output for entailment", fix="leave --labels out")
 
 
 def require_pretrained(base: str, method: str) -> None:
@@ -156,6 +206,21 @@ def _read_by(task: type[Task]) -> str:
     return " and ".join(dict.fromkeys(KINDS[kind].words for kind in task.input_columns().values()))
 
 
+def _require_own_rows(options: Any, task: type[Task]) -> None:
+    """Raise OptionError for what is asked of labels where a task has none, or of single rows where it compares them."""
+    given, reasons = vars(options), dict[str, str]()
+    if task.open_answers and given.get("class_weights", "none") != "none":
+        reasons["--class-weights"] = "weigh labels, and this task has none"
+    if task.interact and given.get("agreement"):
+        reasons["--agreement"] = "compares two answers to a row, and this task compares rows with each other"
+    if task.interact and given.get("label_smoothing"):
+        reasons["--label-smoothing"] = "spreads a target over all answers, and this task compares rows with each other"
+    if not task.target_columns and given.get("floor_agreement"):
+        reasons["--floor-agreement"] = "lets answers of the parent stand for the truth, and here the truth is in the rows"
+    for flag, reason in reasons.items():
+        raise OptionError(f"{flag} {reason}", wanted="none", fix=f"leave {flag} out")
+
+
 def _require_semi(options: Any, task: type[Task]) -> None:
     """Raise OptionError for a way to learn from rows without labels that is not there, or that the other options do not fit."""
     semi = options.semi
@@ -163,8 +228,8 @@ def _require_semi(options: Any, task: type[Task]) -> None:
         return
     if not options.training.augment:
         raise OptionError(f"--semi {semi} compares views of a row, and --augment makes none", wanted=_fitting(task), fix="pass --augment")
-    if options.agreement or options.class_weights != "none":
-        flag = "--agreement" if options.agreement else "--class-weights"
+    own = {"agreement": 0.0, "label_smoothing": 0.0, "class_weights": "none"}
+    for flag in (spell(name) for name, none in own.items() if vars(options)[name] != none):
         raise OptionError(f"--semi {semi} has a loss of its own, without {flag}", wanted="one of them", fix=f"leave {flag} out")
 
 
@@ -181,6 +246,18 @@ def _require_new_text(base: ModelDir | str, task: type[Task], tokenizing: Tokeni
         raise OptionError(f"{flag} is not for {base}, {why}", wanted="a new text model, new:<size>", fix=f"leave {flag} out")
 
 
+def _require_whole_text(task: type[Task], tokenizing: Tokenizing) -> None:
+    """Raise OptionError for a tokenizer that loses capitals and spaces where a text is to be gone on with."""
+    from penjing.engine.load import goes_on
+
+    if tokenizing.tokenizer == "wordpiece" and goes_on(task):
+        raise OptionError(
+            "--tokenizer wordpiece loses capitals and spaces, and this model shall write them",
+            wanted="'bpe', 'unigram' or 'word'",
+            fix="leave --tokenizer out",
+        )
+
+
 def _require_same_labels(base: Any, child: ModelDir) -> None:
     if child.labels != base.labels:
         raise ModelError(
@@ -188,6 +265,25 @@ def _require_same_labels(base: Any, child: ModelDir) -> None:
             wanted=f"{base.labels}",
             fix="compare a child with the model it was made from",
         )
+
+
+def _require_computed(stage: str, options: Any, task: type[Task]) -> None:
+    """Raise TaskError where a model shall be quantized for an engine that cannot write its answers."""
+    if task.generates and not task.self_supervised and (stage == "quantize" or vars(options).get("quantize")):
+        raise TaskError(
+            "engines of quantized models compute outputs and do not write token by token, as answers of this task are",
+            wanted="distill or prune" if stage == "quantize" else f"{stage} without quantizing",
+            fix="penjing prune makes it smaller" if stage == "quantize" else "pass --no-quantize",
+        )
+
+
+def require_written(task: type[Task], generation: Generation) -> None:
+    """Raise OptionError for options of writing where a task's answers are not written."""
+    flag = next((spell(name) for name, value in vars(generation).items() if value is not None), None)
+    if flag and not task.generates:
+        writing = [name for name in names("tasks") if find("tasks", name).TASK.generates]
+        problem = f"{flag} is for answers that are written token by token, and these are not"
+        raise OptionError(problem, wanted=nearest("", writing), fix=f"leave {flag} out")
 
 
 def _require_precision(asked: str, runtime: Runtime) -> None:
@@ -213,6 +309,17 @@ def _require_ranks_for_shards(training: Training) -> None:
             "--optimizer muon needs whole matrices, and with --sharded each rank has a part of them",
             wanted="'adamw' or 'sgd'",
             fix="leave --sharded or --optimizer out",
+        )
+
+
+def _require_whole_batches(training: Training, task: type[Task]) -> None:
+    """Raise OptionError where a batch whose rows are compared with each other would be computed in parts."""
+    flag = "--parts" if training.parts > 1 else "--ranks" if max(training.ranks, place_of_rank()[1]) > 1 else None
+    if task.interact and flag:
+        raise OptionError(
+            f"{flag} would part the rows of a batch, and this task compares them with each other",
+            wanted="whole batches",
+            fix=f"leave {flag} out; --gradient-checkpointing needs less memory too",
         )
 
 

@@ -45,7 +45,7 @@ def cross_fit(
         model, _ = stage(parent, task, part, options, out=folder / "model", runtime=quiet)
         said["child"] += predict(model, task, kept, quiet)
         said["parent"] += predict(parent, task, kept, quiet) if isinstance(parent, ModelDir) and shrinks else []
-        simplest = fit_baseline(task, part.role("train"))
+        simplest = fit_baseline(task, part.role("train"), model)
         said["baseline"] += simplest.predict(kept) if simplest else []
         rows += part.roles.rows("proof").tolist()
     answers = {name: answered for name, answered in said.items() if answered}

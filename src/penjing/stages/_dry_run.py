@@ -9,6 +9,7 @@ from penjing.core.find import find
 from penjing.core.model_dir import check_free, unfinished
 from penjing.core.runtime import Runtime
 from penjing.stages import finetune, prune
+from penjing.stages._checks import GROWING
 from penjing.stages._frame import Call, already, prepare, require_alike
 
 TIMED_STEPS = 5
@@ -64,12 +65,14 @@ def words_for(seconds: float) -> str:
 
 def _training(prepared: Call) -> tuple[int, float]:
     """Steps of a training, and seconds by the time that a few of them take now."""
-    from penjing.engine import batches, room, threads, train
+    from penjing.engine import batches, corpus, room, threads, train
     from penjing.methods.finetune import whole
 
     student, loss = _trained(prepared)
     rows = prepared.data.role("train")
-    encoded = batches.Encoded(rows, prepared.task, student.processor)
+    encoded: Any = batches.Encoded(rows, prepared.task, student.processor)
+    if prepared.stage == "pretrain":
+        encoded = corpus.packed(rows, prepared.task, student.processor, prepared.runtime.seed, prepared.runtime.quiet)
     tuned = prepared.stage == "finetune"
     learner = finetune.learner(student, prepared.options, prepared.runtime) if tuned else whole(student.model)
     options = dataclasses.replace(prepared.options.training, sharded=False)  # there is one rank here
@@ -93,7 +96,7 @@ def _trained(prepared: Call) -> tuple[Any, Any]:
 
     stage, base, task, data, options, runtime = prepared
     rows = data.role("train")
-    if stage == "finetune":
+    if stage in GROWING:
         return create.begun(base, task, rows, runtime, tokenizing=options.tokenizing), task.loss
     whole = load.load(base, task, runtime)  # type: ignore[arg-type]
     if stage == "distill":

@@ -27,9 +27,9 @@ from penjing.core.roles import merge_sketches
 from penjing.core.runtime import Runtime, environment, place_of_rank, versions
 from penjing.core.unlabelled import add_unlabelled, sketches
 from penjing.stages import _cross_fit
-from penjing.stages._checks import head_of, require_possible, task_type
+from penjing.stages._checks import ZERO_SHOT, head_of, require_possible, task_type
 
-MAKERS = ("finetune", "distill", "prune", "quantize", "shrink")
+MAKERS = ("pretrain", "finetune", "cluster", "distill", "prune", "quantize", "shrink")
 READERS = ("evaluate", "compare")
 NEUTRAL = ("checkpoint_every", "ranks", "tensorboard")  # options on which no result depends; of ranks torchrun may have started more
 ROUNDS = ".rounds"  # in the folder of an output while it is made: the models of a cross-fit
@@ -122,26 +122,32 @@ def prepare(stage: str, model: str | Path | ModelDir, data: str | Path, words: d
     """Open and check what a stage needs, cheapest first."""
     options = stage_options(stage, words)
     base = str(model) if str(model).startswith(NEW) else ModelDir.open(model, runtime)
-    kind = task_type(base, vars(options).get("task"), stage)
+    asked = vars(options).get("labels")  # by their words, of a model that has not learnt any
+    kind = task_type(base, ZERO_SHOT if asked else vars(options).get("task"), stage)
     require_possible(stage, base, options, kind, stage in MAKERS, runtime)
     salt = base.meta.get("roles", {}).get("salt") if isinstance(base, ModelDir) else None
-    learns = stage == "finetune" and (isinstance(base, str) or base.labels is None or options.new_head)
-    folds, agrees = vars(options).get("folds") or 0, vars(options).get("floor_agreement")
+    learns = stage == "finetune" and not kind.open_answers and (isinstance(base, str) or base.labels is None or options.new_head)
+    folds, agrees = vars(options).get("folds") or 0, vars(options).get("floor_agreement") or (asked and stage in MAKERS)
     with told(runtime.quiet):
         head = head_of(kind, base, options, data, learns)
         task = kind(head=head)
         rows = Data.open(data, options.data, task, salt, folds, labelled=not agrees)
         if unlabelled := vars(options).get("unlabelled"):
             add_unlabelled(rows, unlabelled, options.data, task)
-    if not agrees:
-        rows.settle_labels(task, options.data.alike_labels, None if learns else base.labels)  # type: ignore[union-attr]
+    checks = not (agrees or kind.open_answers)
+    known = kind(asked).labels if asked else None if isinstance(base, str) else base.labels
+    if checks:
+        rows.settle_labels(task, options.data.alike_labels, None if learns else known)
     learnt = [target for target, _ in rows.targets(task, "train")] if learns else []
-    task = kind(task.learn_labels(learnt) if learns else base.labels, head)  # type: ignore[arg-type,union-attr]
+    labels = task.learn_labels(learnt) if learns else [] if kind.open_answers else asked or known or []
+    task = kind(labels, head)
+    if isinstance(base, ModelDir) and not learns:
+        task = task.of(base.config)
     for role in ("train", "tune") if stage in MAKERS else ():
         rows.require_rows(role)
     if folds and isinstance(base, ModelDir) and stage == "shrink":
         _cross_fit.require_refittable(base, rows)
-    if not agrees:
+    if checks:
         rows.check_labels(task, learns)
     rows.require_few_bad()
     return Call(stage, base, task, rows, options, runtime)
@@ -161,7 +167,7 @@ def make(prepared: Call, out: Path, overwrite: bool) -> tuple[ModelDir, Report]:
         if prepared.data.rounds:
             report.facts["estimate"] = _cross_fit.cross_fit(stage, *given, folder / ROUNDS, prepared.runtime)
             shutil.rmtree(folder / ROUNDS)
-        _complete(report, prepared, started)
+        _complete(report, prepared, model, started)
         report.model["path"] = str(out)
         _write(model, report, prepared, inputs)
     return ModelDir.open(out), report
@@ -171,7 +177,7 @@ def read(prepared: Call) -> Report:
     """Run a reader."""
     started = time.perf_counter()
     report = _function(prepared.stage)(prepared.base, prepared.task, prepared.data, prepared.options, runtime=prepared.runtime)
-    _complete(report, prepared, started)
+    _complete(report, prepared, prepared.base, started)  # type: ignore[arg-type]
     return report
 
 
@@ -292,7 +298,7 @@ def _difference(was: dict[str, Any], now: dict[str, Any]) -> str:
     return said or "by another version of penjing"
 
 
-def _complete(report: Report, prepared: Call, started: float) -> None:
+def _complete(report: Report, prepared: Call, model: ModelDir, started: float) -> None:
     """What every report holds: data, options, baseline, cost, environment."""
     from penjing.engine.baseline import fit_baseline, measure_baseline
 
@@ -303,7 +309,7 @@ def _complete(report: Report, prepared: Call, started: float) -> None:
     role = report.facts["measured_on"]
     rows = data.role(role)
     if len(data.role("train")) and report.baseline is None:
-        fitted = fit_baseline(task, data.role("train"), prepared.runtime.quiet)
+        fitted = fit_baseline(task, data.role("train"), model, prepared.runtime.quiet)
         report.baseline = fitted and measure_baseline(fitted, task, rows)
     if "parity" in report.facts:
         report.after["peak_memory_bytes"] = Measure(report.facts["parity"]["memory_bytes"], "bytes", better="lower")

@@ -30,7 +30,7 @@ _MOST_LETTERS = 60  # of several labels
 class Options:
     """How the rows are to be looked at; bad rows are always left out and listed."""
 
-    task: Annotated[str | None, "what the rows are for; else the first task whose columns are all there"] = None
+    task: Annotated[str | None, "what the rows are for; else the task that reads most of their columns"] = None
     head: Annotated[
         Literal["one-label", "many-labels", "number"] | None,
         "kind of answer of a row; else lists mean many labels, fractions a number, all other one label",
@@ -53,16 +53,17 @@ def check(source: str | Path, **words: Any) -> dict[str, Any]:
     task = kind(head=head)
     data = Data.open(source, options.data, task)
     bad, labels, units = data.bad or [], _labels(task, data), {role: data.role(role).units for role in ROLES}
+    by_flips = task.primary == "accuracy" and not task.open_answers
     return {
         "task": task_name, "head": head, **data.describe(), "num_rows": len(data.examples),
         "units": units if data.examples.grouped else None, "num_bad": len(bad), "bad": bad[:MOST_BAD_LISTED], "labels": labels,
         "alike": spelling.alike(labels), "numbers": _numbers(task, data), **_repeated(task, data), "notes": data.notes,
-        "flips_assumed": USUAL_FLIPS, "floors": [_floor(points, units["proof"]) for points in FLOORS] if task.primary == "accuracy" else [],
+        "flips_assumed": USUAL_FLIPS, "floors": [_floor(points, units["proof"]) for points in FLOORS] if by_flips else [],
     }  # fmt: skip
 
 
 def guess_task(source: str | Path, options: DataOptions) -> str:
-    """The first task whose columns are all there."""
+    """The task whose columns are all there; of several the one that reads most, of equals the first."""
     found = set(named(source, options).columns)
     fitting = [name for name in names("tasks") if set(find("tasks", name).TASK.columns) <= found]
     if not fitting:
@@ -72,7 +73,7 @@ def guess_task(source: str | Path, options: DataOptions) -> str:
         lacking = (f"{column}=<its name here>" for column in find("tasks", nearly).TASK.columns if column not in found)
         fix = f"say which is which, for {nearly}: --columns {','.join(lacking)}"
         raise TaskError(f"{source}: no task fits its columns {there}", wanted=wanted, fix=fix)
-    return fitting[0]
+    return max(fitting, key=lambda name: len(find("tasks", name).TASK.columns))
 
 
 def _labels(task: Task, data: Data) -> dict[str, int]:
@@ -86,6 +87,8 @@ def _labels(task: Task, data: Data) -> dict[str, int]:
 
 def _numbers(task: Task, data: Data) -> dict[str, float] | None:
     """Of the numbers of the train rows; None where labels are learnt."""
+    if task.open_answers:
+        return None
     rows, column = data.role("train"), task.target_columns[0]
     if rows.kinds[column] is not float or not len(rows):
         return None
@@ -113,9 +116,9 @@ def _repeated(task: Task, data: Data) -> dict[str, Any]:
 
 def _conflicts(task: Task, data: Data, keys: numpy.ndarray, rows: numpy.ndarray) -> list[dict[str, Any]]:
     """For each input among `rows` that has two labels, the first row of either; nothing where numbers are learnt."""
-    column = task.target_columns[0]
-    if data.examples.kinds[column] is float:
+    if task.open_answers or data.examples.kinds[task.target_columns[0]] is float:
         return []
+    column = task.target_columns[0]
     first: dict[int, tuple[int, Any]] = {}
     found: dict[int, dict[str, Any]] = {}
     for row, value in zip(rows.tolist(), data.examples.take(rows).column(column)):

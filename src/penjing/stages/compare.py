@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from penjing.core.contracts import Task
 from penjing.core.data import Data, DataOptions
 from penjing.core.errors import OptionError
+from penjing.core.generation import OWN, Generation
 from penjing.core.model_dir import ModelDir
 from penjing.core.options import Between, Floor
 from penjing.core.report import Report
@@ -21,6 +22,7 @@ class Options:
     floor: Annotated[Floor, "how much quality may be lost: points (1.0) or a share (3%)"] = Floor("1.0")
     rows: Annotated[Literal["auto", "proof", "tune", "all"], "auto: proof rows, or all of a file new to the models"] = "auto"
     threads_timed: Annotated[int, "threads at which latency is measured", Between(1, 1024)] = 1
+    generation: Generation = OWN
     data: DataOptions = DataOptions()
 
 
@@ -32,4 +34,7 @@ def compare(base: ModelDir, task: Task, data: Data, options: Options, *, runtime
         raise OptionError("no child to compare with", fix="penjing compare PARENT CHILD DATA")
     child = ModelDir.open(options.child, runtime)
     role, rows = data.measuring_rows(options.rows, [base, child], "compare")
-    return appraise.appraise("compare", child, task, rows, role, runtime, parent=base, threads=options.threads_timed, floor=options.floor)
+    return appraise.appraise(
+        "compare", child, task, rows, role, runtime,
+        parent=base, threads=options.threads_timed, floor=options.floor, generation=options.generation,
+    )  # fmt: skip

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from penjing.core.contracts import Task
 from penjing.core.data import Data, DataOptions
+from penjing.core.find import find
 from penjing.core.model_dir import ModelDir
 from penjing.core.report import Report
 from penjing.core.runtime import Runtime
@@ -21,6 +22,11 @@ class Options:
     student: Annotated[str | None, "the model that learns: new:<size>, or a directory of a smaller one"] = None
     method: Annotated[str, "what it learns of the teacher"] = "logits"
     training: Training = Training(epochs=6, learning_rate=1e-4)
+    labels: Annotated[
+        list[str] | None,
+        "for a teacher that has learnt none, an encoder or a model of entailment: the words of the labels, each a word or label=sentence; "
+        "rows need no labels then, and its answers stand for the truth",
+    ] = None
     data: DataOptions = DataOptions()
     settings: Any = None
 
@@ -33,6 +39,8 @@ def distill(base: ModelDir, task: Task, data: Data, options: Options, *, out: Pa
     from penjing.engine import appraise, create, deliver, gate, load, teach
 
     gate.warm_up()
+    if task.taught:
+        return _by_answers(base, task, data, options, out, runtime)
     teacher = load.load(base, task, runtime)
     student = create.begun(str(options.student), task, data.role("train"), runtime, teacher.processor)
     training = teach.teach(teacher, student, data, options.method, options.settings, options.training, runtime, out)
@@ -40,3 +48,21 @@ def distill(base: ModelDir, task: Task, data: Data, options: Options, *, out: Pa
     report = appraise.appraise("distill", model, task, data.role("tune"), "tune", runtime, parent=base)
     report.facts |= {"training": training, "parity": parity, "parameters": student.parameters}
     return model, report
+
+
+def _by_answers(base: ModelDir, task: Task, data: Data, options: Options, out: Path, runtime: Runtime) -> tuple[ModelDir, Report]:
+    """A student of a teacher that is asked otherwise: it learns the answers themselves, and is measured by them."""
+    from penjing.engine import appraise, create, deliver, load, relabel, teach
+    from penjing.engine.baseline import fit_baseline, measure_baseline
+
+    data, taught = relabel.by_parent(data, base, task, runtime), find("tasks", str(task.taught)).TASK(task.labels)
+    train, tune = data.role("train"), data.role("tune")
+    student = create.begun(str(options.student), taught, train, runtime, load.load_processor(base, task))
+    training = teach.learn(student, taught.loss, data, options.training, runtime, out)
+    model, parity = deliver.save_checked(student, tune, out, runtime)
+    report = appraise.appraise("distill", model, taught, tune, "tune", runtime)
+    simplest = fit_baseline(taught, train, model, runtime.quiet)
+    report.baseline = simplest and measure_baseline(simplest, taught, tune)
+    report.parent = base.describe()
+    report.facts |= {"training": training, "parity": parity, "parameters": student.parameters}
+    return model, relabel.as_agreement(report, taught)

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from penjing.core.contracts import Task
 from penjing.core.data import Data, DataOptions
+from penjing.core.generation import OWN, Generation
 from penjing.core.model_dir import ModelDir
 from penjing.core.report import Report
 from penjing.core.runtime import Runtime
@@ -15,6 +16,11 @@ class Options:
     """On which rows."""
 
     rows: Annotated[Literal["auto", "proof", "tune", "all"], "auto: proof rows, or all of a file new to the model"] = "auto"
+    generation: Generation = OWN
+    labels: Annotated[
+        list[str] | None,
+        "for an encoder or a model of entailment, which has learnt none: the words of the labels, each a word or label=sentence",
+    ] = None
     data: DataOptions = DataOptions()
 
 
@@ -23,4 +29,4 @@ def evaluate(base: ModelDir, task: Task, data: Data, options: Options, *, runtim
     from penjing.engine import appraise
 
     role, rows = data.measuring_rows(options.rows, [base], "evaluate")
-    return appraise.appraise("evaluate", base, task, rows, role, runtime)
+    return appraise.appraise("evaluate", base, task, rows, role, runtime, generation=options.generation)

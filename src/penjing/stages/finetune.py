@@ -2,10 +2,10 @@
 
 import itertools
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from penjing.core.contracts import Prediction, Task
 from penjing.core.data import Data, DataOptions
@@ -32,6 +32,7 @@ class Options:
     task: Annotated[str | None, "what the model shall do (penjing tasks); known from MODEL where it was trained before"] = None
     method: Annotated[str, "which weights learn"] = "full"
     agreement: Annotated[float, "pulls two answers under different dropout together (R-Drop); 0 for none", Between(0, 100)] = 0.0
+    label_smoothing: Annotated[float, "share of each target that is spread evenly over all answers; 0 for none", Between(0, 0.99)] = 0.0
     head: Annotated[
         Literal["one-label", "many-labels", "number"] | None,
         "kind of answer of a row; a column of lists means many labels, one of fractions a number, any other one label",
@@ -85,18 +86,30 @@ def _trained(
     loss        in the place of the task's own, as the options have it
     strengths   as `engine.fit.fit` has them
     """
-    from penjing.engine import agree, create, fit, priors, weigh
+    from penjing.engine import create, fit, priors
 
     loaded = create.begun(base, task, train_rows, runtime, tokenizing=options.tokenizing)
-    usual, repeats = (agree.agreeing(task, options.agreement), agree.REPEATS) if options.agreement else (task.loss, 1)
-    if options.class_weights == "balanced":
-        usual = weigh.weighted(usual, weigh.balanced(task, train_rows.only(task.target_columns)))
+    usual, repeats = _loss(task, train_rows, options)
     begun = learner(loaded, options, runtime)
     with priors.begun(loaded, train_rows.only(task.target_columns)) as standardised:
         learnt = fit.fit(
             loaded, standardised(loss or usual), train_rows, tune_rows, options.training, runtime, out, repeats, begun, strengths
         )
     return loaded, learnt
+
+
+def _loss(task: Task, rows: Examples, options: Options) -> tuple[Callable[[Any, Any], Any], int]:
+    """The task's loss as the options have it, and how many times a batch holds its rows for it."""
+    from penjing.engine import regularizers, weigh
+
+    loss, repeats = cast(Callable[[Any, Any], Any], task.loss), 1
+    if options.agreement:
+        loss, repeats = regularizers.agreeing(task, options.agreement), regularizers.REPEATS
+    if options.label_smoothing:
+        loss = regularizers.smoothing(task, loss, options.label_smoothing, repeats)
+    if options.class_weights == "balanced":
+        loss = weigh.weighted(loss, weigh.balanced(task, rows.only(task.target_columns)))
+    return loss, repeats
 
 
 def _with_unlabelled(

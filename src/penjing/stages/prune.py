@@ -66,8 +66,8 @@ def take_away(whole: Any, task: Task, data: Data, options: Options, runtime: Run
             f"{options.method} does not fit a model of type {whole.model.config.model_type}",
             wanted=nearest(options.method, fitting) or "another model",
         )
-    encoded = Encoded(data.role("train", options.scoring_rows), task, whole.processor)
+    encoded = Encoded(data.role("train", options.scoring_rows), whole.task, whole.processor)
     order = measuring_batches(encoded, *options.training.usual_batch)
     batches = (on_device(encoded.batch(rows), whole.model.device) for rows in order)
     changes, weights, facts = method.apply(whole.model, parts, batches, task.loss, options.settings)
-    return Loaded(task, with_weights(whole.model, changes, weights), whole.processor), facts
+    return Loaded(whole.task, with_weights(whole.model, changes, weights), whole.processor), facts

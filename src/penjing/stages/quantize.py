@@ -109,7 +109,7 @@ def write_artefact(whole: Any, data: Data, options: Options, engine: str, out: P
     encoded = Encoded(data.role("train", options.calibration_rows), task, whole.processor, labelled=False)
     batches = (encoded.batch(rows) for rows in measuring_batches(encoded, 16, 4096))
     out.mkdir(parents=True, exist_ok=True)
-    facts = find(METHODS, options.method).apply(whole.model.eval(), batches, options.settings, engine, out)
+    facts = find(METHODS, options.method).apply(whole.model.eval(), batches, options.settings, engine, out, task.reads)
     config = {name: value for name, value in whole.model.config.to_diff_dict().items() if name != "auto_map"}  # the engine needs no code
     (out / "config.json").write_text(json.dumps(config, indent=2, default=str) + "\n", "utf-8")
     whole.processor.save_pretrained(out)

@@ -21,7 +21,7 @@ from penjing.core.progress import say
 from penjing.core.report import Report
 from penjing.core.runtime import Runtime
 from penjing.stages import _dry_run
-from penjing.stages._checks import require_pretrained
+from penjing.stages._checks import GROWING, require_pretrained
 from penjing.stages._frame import MAKERS, call, stage_flags, stage_options
 
 BUNDLED = Path(__file__).parents[1] / "recipes"
@@ -151,6 +151,6 @@ def _checked(plan: dict[str, Any], table: dict[str, Any], earlier: list[str], co
             raise OptionError(f"no {word} {named!r}", wanted="an earlier step, a directory or hf:org/name: " + nearest(named, earlier))
     if words["model"].startswith(NEW) and stage == "finetune":
         require_pretrained(words["model"], options.method)
-    elif words["model"].startswith(NEW):
+    elif words["model"].startswith(NEW) and stage not in GROWING:
         raise OptionError(f"{stage} needs a trained model, not {words['model']}", wanted="an earlier step or a directory")
     return words

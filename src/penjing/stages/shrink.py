@@ -67,7 +67,7 @@ def shrink(base: ModelDir, task: Task, data: Data, options: Options, *, out: Pat
     _search.train(_search.promising(candidates, search), floor, search)
     chosen, sequence = _search.choose(candidates, search)
     shutil.copytree(chosen.model.path, out, ignore=shutil.ignore_patterns(CHECKPOINTS), dirs_exist_ok=True)  # type: ignore[union-attr]
-    simplest = fit_baseline(task, data.role("train"), runtime.quiet)
+    simplest = fit_baseline(task, data.role("train"), base, runtime.quiet)
     points = _search.curve(candidates, simplest, search)
     shutil.rmtree(search.work)
     model, role = ModelDir.open(out), "tune" if options.folds else "proof"

@@ -31,7 +31,7 @@ def from_text(examples: Examples) -> tuple[Examples, dict[int, str]]:
     """
     texts = [text if isinstance(text, str) else "" for text in examples.column("text")]
     parted = [cut(text) for text in texts]
-    found = _with(examples, "tokens", "text", [[word for word, _ in words] for words in parted])
+    found = examples.with_column("tokens", [[word for word, _ in words] for words in parted], list, "text")
     if "spans" not in examples.columns:
         return found, misfits(found)
     tags, wrong = list[list[str]](), dict[int, str]()
@@ -41,13 +41,7 @@ def from_text(examples: Examples) -> tuple[Examples, dict[int, str]]:
         except _Wrong as problem:
             wrong[row] = f"{examples.place(row)}: {problem}"
             tags.append([OUTSIDE] * len(words))
-    return _with(found, "tags", "spans", tags), wrong
-
-
-def _with(examples: Examples, name: str, source: str, values: list[list[str]]) -> Examples:
-    """The rows with one column more, kept by the name of what it was made of: others may be made of the same file."""
-    kept = f"{name} of {examples.renamed.get(source, source)}"
-    return examples.with_column(kept, values, list).rename({kept: name})
+    return found.with_column("tags", tags, list, "spans"), wrong
 
 
 class _Wrong(Exception):

@@ -42,6 +42,7 @@ class Answered(NamedTuple):
 class TokenClassification(Task):
     auto_model, auto_processor, media = AutoModelForTokenClassification, AutoTokenizer, "text"
     columns, target_columns = {"tokens": list, "tags": list}, ("tags",)
+    usable = "a tag for each word, a span of whole words"
     at_limit = "they were read in overlapping windows, and no word was left out"
     question = ('[["Any", " words", " ."]]', ", is_split_into_words=True, truncation=True")  # as `encode` has them
     answer = (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from penjing.core import archives
 from penjing.core.errors import DataError, nearest
-from penjing.core.readers import links, media_folder, metadata, table
+from penjing.core.readers import links, media_folder, metadata, plain_text, table
 from penjing.core.readers.part import SPLITS, Part
 
 _ORDER = ("train", "validation", "test")
@@ -24,7 +24,7 @@ def parts(folder: Path, wanted: str | None, skip_bad: bool = False) -> Found:
     """
     name, read = folder.resolve().name, functools.partial(table.part, skip_bad=skip_bad)
     children = sorted(child for child in folder.iterdir() if not child.name.startswith("."))
-    tables = [child for child in children if table.suffix(child)]
+    tables = [child for child in children if table.suffix(child) and not _is_note(child)]
     if _official(tables):
         return _splits(name, tables, wanted, read)
     if metadata.described(folder):
@@ -92,7 +92,17 @@ def _splits(name: str, children: list[Path], wanted: str | None, read: Callable[
 
 
 def _stem(path: Path) -> str:
-    return path.name if path.is_dir() else table.stem(path)
+    """What a file or folder is called: "train" of train.csv and of ptb.train.txt."""
+    if path.is_dir():
+        return path.name
+    whole = table.stem(path)
+    last = whole.split(".")[-1]
+    return last if last in SPLITS else whole
+
+
+def _is_note(path: Path) -> bool:
+    """Whether a text says something of the folder rather than is its rows, for which it must be named as a split."""
+    return table.suffix(path) in plain_text.SUFFIXES and _stem(path) not in SPLITS
 
 
 def _official(children: Iterable[Path]) -> bool:

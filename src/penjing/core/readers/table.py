@@ -6,10 +6,11 @@ from pathlib import Path
 
 from penjing.core.arrow_cache import ROW, Stored, converted
 from penjing.core.media import in_cell
-from penjing.core.readers import conll, delimited, json_lines, parquet
+from penjing.core.readers import conll, delimited, json_lines, parquet, plain_text
 from penjing.core.readers.part import Part
 
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet", *conll.SUFFIXES)
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet", *conll.SUFFIXES, *plain_text.SUFFIXES)
+_BY_LINE = (".jsonl", *conll.SUFFIXES, *plain_text.SUFFIXES)  # the others count rows
 
 
 def suffix(path: Path) -> str | None:
@@ -38,10 +39,13 @@ def part(path: Path, name: str, split: str | None = None, skip_bad: bool = False
         stored = converted(path, lambda: json_lines.batches(path, name, unread), unread)
     elif kind in conll.SUFFIXES:
         stored = converted(path, lambda: conll.batches(path, name, unread), unread)
+    elif kind in plain_text.SUFFIXES:
+        stored = converted(path, lambda: plain_text.batches(path, name))
     else:
         stored = converted(path, lambda: parquet.batches(path, name))
-    unit = "line" if kind in (".jsonl", *conll.SUFFIXES) else "row"
-    notes = () if kind in conll.SUFFIXES else _notes(stored, name, unit, unread or ())  # there a row has many lines
+    unit = "line" if kind in _BY_LINE else "row"
+    many_lines = kind in (*conll.SUFFIXES, *plain_text.SUFFIXES)  # in a row
+    notes = () if many_lines else _notes(stored, name, unit, unread or ())
     place, source = functools.partial(_place, stored, name, unit), functools.partial(in_cell, path.parent)
     left_out = tuple(f"{name}, {unit} {number}: {problem}" for number, problem in (unread or {}).items())
     return Part(name, split, stored, place, source, path.parent, notes, left_out)

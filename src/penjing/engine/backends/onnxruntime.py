@@ -6,10 +6,12 @@ from typing import Any
 
 import torch
 
-from penjing.core.contracts import Task
+from penjing.core.contracts import Batch, Task
 from penjing.core.errors import ModelError, need
+from penjing.core.generation import Generation
 from penjing.core.model_dir import ModelDir
 from penjing.core.runtime import Runtime
+from penjing.engine.backends import only_torch
 
 library = partial(need, "onnxruntime", "onnx")
 """() -> the engine, imported; raises MissingExtra where it is not installed."""
@@ -34,7 +36,10 @@ class OnnxRuntimeBackend:
         feed = {name: value.numpy() for name, value in inputs.items() if name in self.takes}
         return SimpleNamespace(**dict(zip(self.gives, map(torch.from_numpy, self.session.run(self.gives, feed)))))
 
+    def generate(self, batch: Batch, processor: Any) -> list[str]:
+        only_torch("onnxruntime")
 
-def open(base: ModelDir, task: Task, runtime: Runtime, threads: int | None = None) -> OnnxRuntimeBackend:
+
+def open(base: ModelDir, task: Task, runtime: Runtime, threads: int | None, generation: Generation) -> OnnxRuntimeBackend:
     """Open model.onnx; needs no torch module."""
     return OnnxRuntimeBackend(str(base.path / "model.onnx"), threads or runtime.threads, base.meta.get("precision", "fp32"))

@@ -5,11 +5,13 @@ from typing import Any
 
 import torch
 
-from penjing.core.contracts import Task
+from penjing.core.contracts import Batch, Task
 from penjing.core.errors import ModelError
+from penjing.core.generation import Generation
 from penjing.core.model_dir import ModelDir
 from penjing.core.openvino import openvino as library
 from penjing.core.runtime import Runtime
+from penjing.engine.backends import only_torch
 
 FILE = "openvino_model.xml"
 
@@ -38,7 +40,10 @@ class OpenVinoBackend:
         found = self.request.infer({name: value.numpy() for name, value in inputs.items() if name in self.takes}, share_inputs=True)
         return SimpleNamespace(**{name: torch.from_numpy(found[name]) for name in self.gives})
 
+    def generate(self, batch: Batch, processor: Any) -> list[str]:
+        only_torch("openvino")
 
-def open(base: ModelDir, task: Task, runtime: Runtime, threads: int | None = None) -> OpenVinoBackend:
+
+def open(base: ModelDir, task: Task, runtime: Runtime, threads: int | None, generation: Generation) -> OpenVinoBackend:
     """Open openvino_model.xml and the openvino_model.bin beside it; needs no torch module."""
     return OpenVinoBackend(str(base.path / FILE), threads or runtime.threads, base.meta.get("precision", "fp32"))

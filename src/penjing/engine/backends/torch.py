@@ -4,10 +4,14 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
-from penjing.core.contracts import Task
+from penjing.core.contracts import Batch, Task
+from penjing.core.generation import OWN, Generation
 from penjing.core.model_dir import ModelDir
 from penjing.core.runtime import Runtime
+from penjing.engine.batches import on_device
+from penjing.engine.generate import generate
 from penjing.engine.load import load_model
 from penjing.engine.threads import torch_threads
 
@@ -18,10 +22,14 @@ def library() -> ModuleType:
 
 
 class TorchBackend:
-    """A torch module that answers without gradients, in evaluation mode."""
+    """A torch module that answers without gradients, in evaluation mode.
 
-    def __init__(self, model: torch.nn.Module, threads: int | None = None):
-        self.model, self.threads = model.eval(), threads
+    generation   how it writes, where that is not as its own settings have it
+    seed         of what it draws in writing
+    """
+
+    def __init__(self, model: PreTrainedModel, threads: int | None = None, generation: Generation = OWN, seed: int = 0):
+        self.model, self.threads, self.generation, self.seed = model.eval(), threads, generation, seed
         dtype = next(model.parameters()).dtype
         self.name = "torch " + {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}.get(dtype, str(dtype))
 
@@ -31,7 +39,13 @@ class TorchBackend:
         with torch_threads(self.threads):
             return self.model(**{name: value.to(device) for name, value in inputs.items()})
 
+    @torch.inference_mode()
+    def generate(self, batch: Batch, processor: Any) -> list[str]:
+        """What it writes for each entry of a batch."""
+        with torch_threads(self.threads):
+            return generate(self.model, on_device(batch, self.model.device), processor, self.generation, self.seed)
 
-def open(base: ModelDir, task: Task, runtime: Runtime, threads: int | None = None) -> TorchBackend:
+
+def open(base: ModelDir, task: Task, runtime: Runtime, threads: int | None, generation: Generation) -> TorchBackend:
     """Load the weights as a module."""
-    return TorchBackend(load_model(base, task, runtime), threads or runtime.threads)
+    return TorchBackend(load_model(base, task, runtime), threads or runtime.threads, generation, runtime.seed)

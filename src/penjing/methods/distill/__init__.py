@@ -14,7 +14,8 @@ from penjing.core.contracts import Batch, RowLoss
 
 
 class Functions(NamedTuple):
-    """loss of the true targets; distributions (M, C) with the row (M,) of each."""
+    """loss of the true targets; distributions (M, C) with the row (M,) of each; whether these depend on the other rows of a batch."""
 
     loss: Callable[[Any, Batch], RowLoss]
     logits: Callable[[Any, Batch], tuple[torch.Tensor, torch.Tensor]]
+    interact: bool = False

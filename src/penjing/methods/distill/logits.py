@@ -32,25 +32,27 @@ class Options:
 def apply(teacher: nn.Module, functions: Functions, settings: Options) -> Callable[[Any, Batch], RowLoss]:
     """Loss of a student's outputs against the teacher's on the same inputs.
 
-    The teacher is asked once for each row: its answers do not change, so later epochs take them from memory.
+    The teacher is asked once for each row: its answers do not change, so later epochs take them from memory, unless they depend on the
+    batch: on its other rows, or on how long it is where places in a text are the classes.
     """
     remembered: dict[int, torch.Tensor] = {}
 
-    def taught(batch: Batch) -> torch.Tensor:
+    def taught(batch: Batch, num_classes: int) -> torch.Tensor:
         rows = batch.rows.tolist()
-        if all(row in remembered for row in rows):
+        if all(row in remembered and remembered[row].shape[-1] == num_classes for row in rows):
             return torch.cat([remembered[row] for row in rows])
         with torch.inference_mode():
             found, owners = functions.logits(teacher.eval()(**batch.inputs), batch)
         order, each = owners.unique_consecutive(return_counts=True)
-        if order.tolist() == rows and len({*rows}) == len(rows) and int(each.max()) * found.shape[-1] <= REMEMBERED:
+        few = int(each.max()) * found.shape[-1] <= REMEMBERED
+        if few and not functions.interact and order.tolist() == rows and len({*rows}) == len(rows):
             remembered.update(zip(rows, found.float().clone().split(each.tolist())))
         return found.clone()
 
     def loss(outputs: Any, batch: Batch) -> RowLoss:
         hard = functions.loss(outputs, batch)
         student, owners = functions.logits(outputs, batch)
-        apart = divergence(student, taught(batch), settings.temperature)  # (M,)
+        apart = divergence(student, taught(batch, student.shape[-1]), settings.temperature)  # (M,)
         return beside(apart, owners, RowLoss((1 - settings.soft_share) * hard.total, hard.count), settings.soft_share)
 
     return loss

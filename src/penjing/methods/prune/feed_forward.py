@@ -30,7 +30,7 @@ class Options:
 
 def fits(anatomy: Anatomy) -> bool:
     """Feed-forward layers, and a config that says how wide they are."""
-    return bool(anatomy.feed_forward) and anatomy.width is not None
+    return bool(anatomy.feed_forward and anatomy.width)
 
 
 def apply(
@@ -52,7 +52,7 @@ def apply(
                     weights[f"{wide}.{part}"] = weights[f"{wide}.{part}"][kept]
         weights[f"{name}.weight"] = weights[f"{name}.weight"][:, kept]
     facts = {"width": f"{keep} of {width}", "importance_lost_share": round(sum(lost) / len(lost), 4)}
-    return Smaller({str(anatomy.width): keep}, weights, facts)
+    return Smaller(dict.fromkeys(anatomy.width, keep), weights, facts)
 
 
 def importance(

@@ -1,4 +1,4 @@
-"""Drop whole blocks, keeping the first, the last and those evenly between.
+"""Drop whole blocks, keeping the first, the last and those evenly between; of an encoder and a decoder, each its own.
 
 Sanh, Debut, Chaumond, Wolf 2019, "DistilBERT", section 3 (every other layer); Sajjad et al. 2023, "On the effect of dropping layers",
 find evenly kept and top-dropped layers about equal after recovery.
@@ -25,24 +25,24 @@ class Options:
 
 def fits(anatomy: Anatomy) -> bool:
     """Two blocks at least, and a config that says how many."""
-    return len(anatomy.blocks) > 1 and anatomy.depth is not None
+    return any(len(blocks) > 1 for blocks in anatomy.depth.values())
 
 
 def apply(
     model: PreTrainedModel, anatomy: Anatomy, batches: Iterable[Batch], loss: Callable[[Any, Batch], RowLoss], settings: Options
 ) -> Smaller:
     """The model with some of its blocks, renumbered."""
-    total = len(anatomy.blocks)
-    kept = kept_blocks(total, max(1, round(total * settings.keep_share)))
-    renamed = {anatomy.blocks[old] + ".": anatomy.blocks[new] + "." for new, old in enumerate(kept)}
-    weights = {}
-    for name, value in model.state_dict().items():
-        block = next((path + "." for path in anatomy.blocks if name.startswith(path + ".")), None)
+    kept = {entry: kept_blocks(len(blocks), max(1, round(len(blocks) * settings.keep_share))) for entry, blocks in anatomy.depth.items()}
+    taken = {anatomy.depth[entry][new]: anatomy.depth[entry][old] for entry, numbers in kept.items() for new, old in enumerate(numbers)}
+    whole, weights = model.state_dict(), {}
+    for name, value in whole.items():
+        block = next((path for path in anatomy.blocks if name.startswith(path + ".")), None)
         if block is None:
             weights[name] = value
-        elif block in renamed:
-            weights[renamed[block] + name.removeprefix(block)] = value
-    return Smaller({str(anatomy.depth): len(kept)}, weights, {"blocks": f"{len(kept)} of {total}", "kept": kept})
+        elif block in taken:  # what only the first block has, as the table of distances of T5, stays there
+            weights[name] = whole.get(taken[block] + name.removeprefix(block), value)
+    facts = {"blocks": f"{sum(map(len, kept.values()))} of {len(anatomy.blocks)}", "kept": [*kept.values()]}
+    return Smaller({entry: len(numbers) for entry, numbers in kept.items()}, weights, facts)
 
 
 def kept_blocks(total: int, num_kept: int) -> list[int]:

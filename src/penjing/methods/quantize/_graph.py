@@ -10,7 +10,7 @@ import itertools
 import logging
 import string
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,19 +31,20 @@ WEIGHTED = {  # operation -> which of its inputs are trained tables
 }
 
 
-class _Logits(torch.nn.Module):
-    """The model as the exporter traces it: from tensors, in the order of `names`, to the logits."""
+class _Outputs(torch.nn.Module):
+    """The model as the exporter traces it: from tensors, in the order of `names`, to the outputs that are read."""
 
-    def __init__(self, model: torch.nn.Module, names: list[str]):
+    def __init__(self, model: torch.nn.Module, names: list[str], reads: Sequence[str]):
         super().__init__()
-        self.model, self.names = model, names
+        self.model, self.names, self.reads = model, names, reads
 
-    def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
-        return self.model(**dict(zip(self.names, tensors))).logits
+    def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        found = self.model(**dict(zip(self.names, tensors)))
+        return tuple(found[name] for name in self.reads)
 
 
-def export(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> Any:
-    """The model in fp32 as an onnx.ModelProto, traced on a copy."""
+def export(model: torch.nn.Module, inputs: dict[str, torch.Tensor], reads: Sequence[str] = ("logits",)) -> Any:
+    """The model in fp32 as an onnx.ModelProto, traced on a copy; of its outputs those that are read."""
     twin = copy.deepcopy(model).cpu().float().eval()
     if isinstance(twin, PreTrainedModel):
         twin.set_attn_implementation("eager")  # sdpa adds guards for fully masked rows: 72 more nodes in MiniLM, 3 to 8 % slower
@@ -51,13 +52,13 @@ def export(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> Any:
     names = list(inputs)
     axes = tuple({0: Dim("batch")} | ({1: Dim("sequence")} if inputs[name].ndim == 2 else {}) for name in names)
     program: Any = torch.onnx.export(
-        _Logits(twin, names).eval(),
+        _Outputs(twin, names, reads).eval(),
         tuple(_example(inputs[name]) for name in names),
         dynamo=True,
         opset_version=OPSET,
         dynamic_shapes=(axes,),
         input_names=names,
-        output_names=["logits"],
+        output_names=list(reads),
         external_data=False,
         verbose=False,
     )

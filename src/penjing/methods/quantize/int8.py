@@ -26,7 +26,7 @@ slower (6.1 ms) and flipped none.
 import itertools
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -53,8 +53,10 @@ class Options:
     """Nothing to choose: which scheme serves a model follows from its layers."""
 
 
-def apply(model: torch.nn.Module, batches: Iterable[Batch], settings: Options, engine: str, out: Path) -> dict[str, Any]:
-    """Write the artefact of `engine`: inputs named as in `batches`, output `logits`; batch and sequence axes open.
+def apply(
+    model: torch.nn.Module, batches: Iterable[Batch], settings: Options, engine: str, out: Path, reads: Sequence[str] = ("logits",)
+) -> dict[str, Any]:
+    """Write the artefact of `engine`: inputs named as in `batches`, outputs as in `reads`; batch and sequence axes open.
 
     The model is left as it was. Facts: engine, precision, bits, scheme, opset, how many operations of each type were stored in int8 and
     how many not, with the reason; fp32_cells, recurrent ones that the file alone holds in int8; int8_share of all weights; reduce_range,
@@ -75,7 +77,7 @@ def apply(model: torch.nn.Module, batches: Iterable[Batch], settings: Options, e
         raise ModelError(f"the model takes {size:,} bytes in fp32", wanted=f"less than {MOST_BYTES:,}, the most one ONNX file holds")
 
     with tempfile.TemporaryDirectory(prefix="penjing-") as folder, quiet():
-        plain = folded(export(model, first.inputs), Path(folder))
+        plain = folded(export(model, first.inputs, reads), Path(folder))
         scheme = _scheme(plain)
         reduce_range = overflows() and (scheme == "static" or writer.product is by_tokens)
         small = _tables_in_int8(plain, writer.product, top=63 if reduce_range else 127, linears=scheme == "dynamic")

@@ -1,0 +1,61 @@
+"""Labels by their words: against the definition, and against the pipeline of transformers."""
+
+import pytest
+import torch
+from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, pipeline
+
+from penjing.core.collate import ROW
+from penjing.core.find import find
+
+TASK = find("tasks", "zero-shot-classification").TASK
+LABELS = ["film", "room=The room was cold.", "天气"]
+TEXTS = ["the lovely film was splendid", "a dull room", "very quite warm and bright " * 5]
+
+
+def asked(task, model, tokenizer, texts=TEXTS):
+    """The answers of a task to texts, in one batch."""
+    encoded = [task.encode({"text": text}, tokenizer) for text in texts]
+    entries = [{**entry, ROW: i} for i, found in enumerate(encoded) for entry in (found if isinstance(found, list) else [found])]
+    with torch.inference_mode():
+        return task.predict(lambda **inputs: model(**inputs), task.collate(entries, tokenizer), tokenizer)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(text_parent):
+    return AutoTokenizer.from_pretrained(text_parent)
+
+
+def test_an_encoder_answers_the_label_whose_sentence_lies_nearest(text_parent, tokenizer):
+    model = AutoModel.from_pretrained(text_parent).eval()
+
+    def embedded(text):
+        with torch.inference_mode():
+            return model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0].mean(0)
+
+    sentences = ["This text is about film.", "The room was cold.", "这段文字是关于天气的。"]
+    near = torch.tensor([[torch.cosine_similarity(embedded(t), embedded(s), 0) for s in sentences] for t in TEXTS])
+    answers = asked(TASK(LABELS).of(model.config.to_dict()), model, tokenizer)
+    assert [a.value for a in answers] == [["film", "room", "天气"][i] for i in near.argmax(1)]
+    assert [a.score for a in answers] == pytest.approx((20 * near).softmax(1).amax(1).tolist(), rel=1e-3)
+
+
+def test_a_model_of_entailment_answers_as_the_pipeline_of_transformers(text_parent, tokenizer):
+    names = {0: "contradiction", 1: "ENTAILMENT", 2: "neutral"}
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        text_parent, id2label=names, label2id={name: i for i, name in names.items()}, ignore_mismatched_sizes=True
+    ).eval()
+    peer = pipeline("zero-shot-classification", model=model, tokenizer=tokenizer)
+    model.classifier.weight.data *= 30  # so that no two labels are as likely
+    labels = ["splendid", "dull", "bright, awful weather"]
+    theirs = [peer(text, labels, hypothesis_template="This text is about {}.") for text in TEXTS]
+    ours = asked(TASK(labels).of(model.config.to_dict()), model, tokenizer)
+    assert [answer.value for answer in ours] == [found["labels"][0] for found in theirs]
+    assert [answer.score for answer in ours] == pytest.approx([found["scores"][0] for found in theirs], rel=1e-3)
+
+
+def test_labels_are_what_stands_before_the_sign_and_each_model_is_asked_anew():
+    task = TASK(["a", "b = more = than one"])
+    assert task.labels == ["a", "b"] and task._sentences == ["This text is about a.", "more = than one"]
+    task._meant = torch.zeros(2, 3)
+    assert len(task.of({})._meant) == 0
