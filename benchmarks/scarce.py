@@ -34,7 +34,8 @@ SETS: dict[str, dict[str, Any]] = {
         "training": {"epochs": 15, "learning_rate": 2e-3, "batch_rows": 32}, "consistency": {"epochs": 4},
     },
     "fsdd": {
-        "model": "new:cnn-mini", "task": "audio-classification", "columns": ["label=digit"], "most": 100_000, "augment": ["time-shift", "white-noise"],
+        "model": "new:cnn-mini", "task": "audio-classification", "columns": ["label=digit"], "most": 100_000,
+        "augment": ["time-shift", "white-noise"],
         "training": {"epochs": 40, "learning_rate": 3e-3, "batch_rows": 32}, "consistency": {"epochs": 10, "batch_rows": 64},
     },
     "cifar10": {

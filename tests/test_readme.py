@@ -28,6 +28,7 @@ PAGES = [
     *(f"docs/{name}.md" for name in ("architecture", "adding", "concepts", "reference")),
 ]
 README, CHINESE = ((ROOT / name).read_text("utf-8") for name in ("README.md", "README.zh.md"))
+ANIMALS = [("dog", "cat"), ("hen", "fox"), ("owl", "bat"), ("cow", "pig"), ("rat", "bee"), ("ant", "elk")]
 QUICK = {
     "finetune": ["--threads=1"],
     "distill": ["--threads=1", "--epochs=1"],
@@ -43,6 +44,8 @@ QUICK = {
     "run reviews.toml": ["--threads=1", "--set=teacher.epochs=1"],
     "run transfer": ["--threads=1", *(f"--set={step}.epochs=1" for step in ("scratch", "probe", "lora", "full"))],
     "quantize": ["--threads=1"],
+    "pretrain": ["--threads=1"],
+    "cluster": ["--threads=1"],
     "sweep": ["--threads=1", "--epochs=1"],
 }
 """What makes a command quick; it changes no word that the page shows."""
@@ -81,6 +84,20 @@ def write_data(where):
     write("rated.csv", "text,stars", [(text, "4.5" if label == "positive" else "1.5") for text, label, _ in few])
     tagged = [{"text": text, "tags": [label, "long"] if len(text) > 40 else [label]} for text, label, _ in few]
     (where / "tagged.jsonl").write_text("\n".join(map(json.dumps, tagged)), "utf-8")
+    (where / "story.txt").write_text(
+        "".join(f"Once upon a day {i} a {a} met a {b}.\n\n" for i, (a, b) in enumerate(ANIMALS * 100)), "utf-8"
+    )
+    told = [(i, *(f"{animal}{i * k % 97}" for k, animal in enumerate(pair, 3))) for i, pair in enumerate(ANIMALS * 20)]
+    lines = {
+        "questions.jsonl": [
+            {"question": f"Who came on day {i}?", "context": f"{a} came late, {b} left.", "answers": {"text": [a], "answer_start": [0]}}
+            for i, a, b in told
+        ],
+        "pairs.jsonl": [{"en": f"{a} sees {b} on day {i}.", "de": f"{a} sieht {b} am Tag {i}."} for i, a, b in told],
+        "papers.jsonl": [{"abstract": f"We look at {a} and {b} in {i}. It works.", "title": f"On {a}"} for i, a, b in told],
+    }
+    for name, rows_of in lines.items():
+        (where / name).write_text("\n".join(map(json.dumps, rows_of)), "utf-8")
     for word, pitch in (("yes", 440.0), ("no", 880.0)):
         (where / "commands" / word).mkdir(parents=True)
         for number in range(30):
