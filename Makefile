@@ -26,7 +26,8 @@ bench: .venv/ready
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "penjing needs Python 3.11 or later; try make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH_INDEX) -c constraints.txt -e '.[onnx,openvino,lora,text,tensorboard,test,lint]'
+	@# --use-pep517: seqeval builds by setuptools_scm, which the older way of pip installs without what it needs
+	$(BIN)/pip install --quiet --disable-pip-version-check --use-pep517 $(TORCH_INDEX) -c constraints.txt -e '.[onnx,openvino,lora,text,tensorboard,test,lint]'
 	touch $@
 
 clean:
