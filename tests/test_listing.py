@@ -32,3 +32,13 @@ def test_tasks_and_methods_are_listed_with_their_first_line(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("prune --method layers ") for line in lines)
     assert any(line.startswith("finetune --augment crop ") for line in lines)
+
+
+def test_one_name_tells_all_of_it(capsys):
+    assert cli.main(["tasks", "translation"]) == 0
+    assert capsys.readouterr().out.strip() == find.find("tasks", "translation").__doc__.strip()
+    assert cli.main(["methods", "int8"]) == 0
+    assert find.summary("methods.quantize", "int8") in capsys.readouterr().out
+    assert cli.main(["methods", "int9"]) == 2
+    said = capsys.readouterr().err
+    assert "no 'int9' among the methods" in said and "'int8'" in said and "penjing methods lists them" in said

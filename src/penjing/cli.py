@@ -388,10 +388,13 @@ def _declared(command: str, words: Sequence[str]) -> Parser:
 
 def _listing(kind: str) -> Callable[[Parser, list[str]], str]:
     def act(parser: Parser, words: list[str]) -> str:
+        parser.add_argument("name", nargs="?", help="tell all of this one: columns, metrics, sources")
         parser.add_argument("--json", action="store_true", help="print the list for programs")
         given = _parse(parser, words)
         from penjing import listing
 
+        if given["name"]:
+            return listing.whole(kind, given["name"])
         make, tell = listing.LISTS[kind]
         found = make()
         return json.dumps(found, ensure_ascii=False, indent=1) if given["json"] else tell(found)
@@ -401,9 +404,9 @@ def _listing(kind: str) -> Callable[[Parser, list[str]], str]:
 
 _ABOUT = {
     "card": "Show what is known of a model, or how two differ.",
-    "tasks": "List the tasks.",
-    "families": "List the model families and the sizes that can follow new:.",
-    "methods": "List the methods of each stage.",
+    "tasks": "List the tasks, or tell all of one.",
+    "families": "List the model families and the sizes that can follow new:, or tell all of one.",
+    "methods": "List the methods of each stage, or tell all of one.",
     "completion": "Print the script by which a shell completes commands and flags.",
 }
 COMMANDS: dict[str, Callable[[Parser, list[str]], str]] = {

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from penjing.core import find
+from penjing.core.errors import OptionError, nearest
 
 
 def tasks() -> list[dict[str, Any]]:
@@ -16,8 +17,20 @@ _OPTIONS = {"augment": "finetune --augment", "semi": "finetune --semi"}  # folde
 
 def methods() -> list[dict[str, Any]]:
     """Stage, name and first line of every method; nothing is imported."""
-    stages = sorted(path.name for path in (Path(__file__).parent / "methods").iterdir() if (path / "__init__.py").exists())
-    return [{"stage": stage, **found} for stage in stages for found in _named(f"methods.{stage}")]
+    return [{"stage": stage, **found} for stage in _stages() for found in _named(f"methods.{stage}")]
+
+
+def whole(kind: str, name: str) -> str:
+    """All that tasks, families or methods of this name say of themselves: columns, metrics, sources.
+
+    Raises OptionError with the nearest names where there is none.
+    """
+    folders = [f"methods.{stage}" for stage in _stages()] if kind == "methods" else [kind]
+    found = [find.about(folder, name) for folder in folders if name in find.names(folder)]
+    if not found:
+        known = [each for folder in folders for each in find.names(folder)]
+        raise OptionError(f"no {name!r} among the {kind}", wanted=nearest(name, known), fix=f"penjing {kind} lists them")
+    return "\n\n".join(found)
 
 
 def families() -> list[dict[str, Any]]:
@@ -48,6 +61,10 @@ def told_families(found: list[dict[str, Any]]) -> str:
         sizes = [f"{size['name']} {amount('parameters', size['parameters'])}" for size in each["sizes"]]
         lines += [told([each]), f"  {', '.join(each['media']):<28} {'   '.join(sizes)}"]
     return "\n".join([*lines, f"Parameters are for {USUAL_SAID}."])
+
+
+def _stages() -> list[str]:
+    return sorted(path.name for path in (Path(__file__).parent / "methods").iterdir() if (path / "__init__.py").exists())
 
 
 def _called(each: dict[str, Any]) -> str:

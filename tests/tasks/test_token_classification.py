@@ -340,3 +340,14 @@ def test_two_files_of_words_made_of_the_same_texts_column_by_column_are_told_apa
     path = write(tmp_path / "a.jsonl", [{"one": f"first {i}", "two": f"second {i // 2}", "spans": []} for i in range(40)])
     sketches = [Data.open(path, DataOptions(columns=[f"text={name}"]), KIND).roles.sketch for name in ("one", "two")]
     assert sketches[0] != sketches[1]
+
+
+def test_the_one_column_of_tags_may_be_named_as_the_hub_names_it(tmp_path):
+    rows = [{"tokens": ["Ann", "came"], "ner_tags": ["B-person", "O"]}]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    examples, bad = KIND.adapt(read(path))
+    assert not bad and examples.require(KIND.columns)[0]["tags"] == ["B-person", "O"]
+    path.write_text(json.dumps({**rows[0], "pos_tags": ["N", "V"]}), "utf-8")
+    with pytest.raises(DataError, match="no column 'tags'"):
+        KIND.adapt(read(path))[0].require(KIND.columns)

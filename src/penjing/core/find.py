@@ -32,10 +32,15 @@ def find(folder: str, name: str) -> ModuleType:
     return importlib.import_module(f"penjing.{folder}.{name.replace('-', '_')}")
 
 
-def summary(folder: str, name: str) -> str:
-    """First line of a plug-in's docstring, read without importing it."""
+def about(folder: str, name: str) -> str:
+    """What a plug-in says of itself, its docstring, read without importing it."""
     path = _folder(folder) / f"{name.replace('-', '_')}.py"
-    return (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").split("\n")[0]
+    return ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
+
+
+def summary(folder: str, name: str) -> str:
+    """The first line of that."""
+    return about(folder, name).split("\n")[0]
 
 
 def _folder(folder: str) -> Path:

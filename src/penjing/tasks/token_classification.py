@@ -1,6 +1,7 @@
 """A tag for each word: parts of speech, or entities spelt by BIO or BIOES tags.
 
-Data     columns `tokens`, `tags` (lists of one length); or `text`, and `spans` of it (start, end, label), which become words and BIO tags
+Data     columns `tokens`, `tags` (lists of one length; `ner_tags` and the like too, where there is but one); or `text`, and `spans` of it (start,
+         end, label), which become words and BIO tags
 Metric   word_accuracy; where all tags are BIO or BIOES entity_f1, entity_precision and entity_recall, micro, as conlleval counts
 Explain  logit of the likeliest tag, summed over words or of one of them, per token
 
@@ -61,6 +62,9 @@ class TokenClassification(Task):
     def adapt(cls, examples):
         if "tokens" not in examples.columns and "text" in examples.columns:
             return from_text(examples)
+        named = [name for name in examples.columns if name.endswith("_tags")]  # ner_tags, pos_tags: as the hub names them
+        if "tags" not in examples.columns and len(named) == 1:
+            examples = examples.rename({named[0]: "tags"})
         return examples, misfits(examples)
 
     def row_of(self, text):
