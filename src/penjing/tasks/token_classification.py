@@ -1,7 +1,7 @@
 """A tag for each word: parts of speech, or entities spelt by BIO or BIOES tags.
 
-Data     columns `tokens`, `tags` (lists of one length; `ner_tags` and the like too, where there is but one); or `text`, and `spans` of it (start,
-         end, label), which become words and BIO tags
+Data     columns `tokens`, `tags` (lists of one length; `ner_tags` and the like too, where there is but one); or `text`, and `spans` of it
+         (start, end, label), which become words and BIO tags
 Metric   word_accuracy; where all tags are BIO or BIOES entity_f1, entity_precision and entity_recall, micro, as conlleval counts
 Explain  logit of the likeliest tag, summed over words or of one of them, per token
 
