@@ -162,19 +162,22 @@ def fit(
         loaded.task = task.of(run.decision)
     loaded.model = learner.plain().eval()
     loaded.model.config.update(loaded.task.decision)
+    facts = {"learnt": {"parameters": learnt, "share": learnt / loaded.parameters, "note": learner.note}, "hints": watch.hints}
+    return {**facts, **_told(run, encoded, task), "seconds": round(time.perf_counter() - started, 2)}
+
+
+def _told(run: Run, encoded: Encoded | Packed, task: Task) -> dict[str, Any]:
+    """What a report says of a run that is over."""
     return {
         "curve": run.curve,
         "losses": run.losses.points,
         "metric": task.primary,
         "best_epoch": max(run.curve, key=lambda point: (point["tune"], point["epoch"]))["epoch"] if run.curve else 0,
-        "learnt": {"parameters": learnt, "share": learnt / loaded.parameters, "note": learner.note},
         "precision": run.precision,
         "threads": fastest(run.counts, run.tried),
         "batch": run.batch,
-        "hints": watch.hints,
         "rows_at_limit": encoded.at_limit,
         "rows_at_limit_estimated": not encoded.known,
-        "seconds": round(time.perf_counter() - started, 2),
     }
 
 
