@@ -138,3 +138,8 @@ def counted(outputs: Any, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     if there.all():
         return logits.flatten(0, 1), told.flatten(), places.flatten()
     return logits[there], told[there], places[there]
+
+
+def ids_of(text: str, tokenizer: Any) -> list[int]:
+    """Its tokens, without those that stand around a text."""
+    return tokenizer(text, add_special_tokens=False, verbose=False)[INPUTS]  # type: ignore[no-any-return]

@@ -17,7 +17,7 @@ from transformers import AutoModelForMaskedLM
 
 from penjing.core.contracts import Prediction
 from penjing.core.errors import DataError, ModelError
-from penjing.tasks._language import INPUTS, NONE, SIZE, TOKENS, Language
+from penjing.tasks._language import INPUTS, NONE, SIZE, TOKENS, Language, ids_of
 
 ASKED = "asked"  # of a row and of its entry: the text with masks
 SHARE = 0.15  # of tokens that are told
@@ -39,7 +39,7 @@ class FillMask(Language):
     def encode(self, example, tokenizer):
         room = tokenizer.model_max_length - tokenizer.num_special_tokens_to_add()
         if ASKED in example:
-            ids = _ids(example[ASKED], tokenizer)
+            ids = ids_of(example[ASKED], tokenizer)
             if _mask(tokenizer) not in ids[:room]:
                 raise DataError(
                     f"{example[ASKED][:60]!r} has no {tokenizer.mask_token}" + (" where it is read" if _mask(tokenizer) in ids else ""),
@@ -48,9 +48,9 @@ class FillMask(Language):
                 )
             begin, end = _frame(tokenizer)
             return {INPUTS: begin + ids[:room] + end, ASKED: example["asked"]}
-        ids = numpy.array(_ids(example["text"], tokenizer))
+        there = numpy.array(ids_of(example["text"], tokenizer))
         key = example.get("draw", [zlib.crc32(example["text"].encode())])
-        pieces = numpy.split(ids, range(room, len(ids), room)) if len(ids) else [numpy.array([tokenizer.unk_token_id])]
+        pieces = numpy.split(there, range(room, len(there), room)) if len(there) else [numpy.array([tokenizer.unk_token_id])]
         return [self._hidden(piece, tokenizer, [*key, number]) for number, piece in enumerate(pieces)]
 
     def truth(self, example):
@@ -98,10 +98,6 @@ def _frame(tokenizer):
     """The special tokens that stand before and behind a text."""
     both = tokenizer("")[INPUTS]
     return both[: len(both) // 2], both[len(both) // 2 :]
-
-
-def _ids(text, tokenizer):
-    return tokenizer(text, add_special_tokens=False, verbose=False)[INPUTS]
 
 
 def _mask(tokenizer):

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM
 
 from penjing.core.contracts import Prediction
 from penjing.core.errors import ModelError
-from penjing.tasks._language import INPUTS, NONE, SIZE, TOKENS, Language
+from penjing.tasks._language import INPUTS, NONE, SIZE, TOKENS, Language, ids_of
 
 OVERLAP = 2  # of so many parts of a window its neighbour has one too
 ROOM = 4  # of so many parts of a window one is left for the answer to a prompt
@@ -61,7 +61,7 @@ class TextGeneration(Language):
         window = tokenizer.model_max_length
         if "text" not in example:
             prompt = _prompt(example["messages"], tokenizer) if "messages" in example else example["prompt"]
-            ids = [*_begin(tokenizer), *_ids(prompt, tokenizer)]
+            ids = [*_begin(tokenizer), *ids_of(prompt, tokenizer)]
             return {INPUTS: ids[-max(1, window - window // ROOM) :]}
         ids, told = [], []
         for text, counts in _parts(example, tokenizer, window):
@@ -90,13 +90,13 @@ def _parts(example, tokenizer, window) -> Iterator[tuple[list[int], bool]]:
     """The tokens of a row in their order, each with whether they are told."""
     if "messages" in example:
         for text, counts in _turns(example["messages"], tokenizer):
-            yield _ids(text, tokenizer), counts
+            yield ids_of(text, tokenizer), counts
     elif "before" in example:
-        yield _ids(example["before"], tokenizer)[-(window // OVERLAP) :] or _begin(tokenizer), False
-        yield _ids(example["text"], tokenizer), True
+        yield ids_of(example["before"], tokenizer)[-(window // OVERLAP) :] or _begin(tokenizer), False
+        yield ids_of(example["text"], tokenizer), True
     else:
-        yield [*_begin(tokenizer), *_ids(example.get("prompt", ""), tokenizer)], False
-        yield [*_ids(example["text"], tokenizer), _end(tokenizer)], True
+        yield [*_begin(tokenizer), *ids_of(example.get("prompt", ""), tokenizer)], False
+        yield [*ids_of(example["text"], tokenizer), _end(tokenizer)], True
 
 
 def _size(example) -> int:
@@ -150,10 +150,6 @@ def _written(messages, tokenizer, **more) -> str:
             fix="give rows with prompt and completion",
         )
     return tokenizer.apply_chat_template(messages, tokenize=False, **more)
-
-
-def _ids(text: str, tokenizer) -> list[int]:
-    return tokenizer(text, add_special_tokens=False, verbose=False)[INPUTS]
 
 
 def _begin(tokenizer) -> list[int]:
