@@ -64,6 +64,12 @@ def test_labels_that_cannot_be_are_refused_before_anything_is_measured(encoder, 
         penjing.evaluate(encoder, reviews, labels=labels, runtime=runtime)
 
 
+def test_what_is_about_a_teachers_outputs_is_refused_where_its_answers_are_learnt(encoder, texts, tmp_path, runtime):
+    words = {"student": "new:bert-tiny", "labels": LABELS.split(","), "temperature": 3.0}
+    with pytest.raises(OptionError, match="--temperature is about a teacher's outputs"):
+        penjing.distill(encoder, texts, out=tmp_path / "x", runtime=runtime, **words)
+
+
 def test_a_model_with_labels_of_its_own_is_not_asked_about_others(text_parent, runtime):
     with pytest.raises(ModelError, match="answers with labels of its own: 'bad' or 'good'"):
         penjing.predict(text_parent, "a room", labels=["a", "b"], runtime=runtime)

@@ -217,6 +217,9 @@ def _require_own_rows(options: Any, task: type[Task]) -> None:
         reasons["--label-smoothing"] = "spreads a target over all answers, and this task compares rows with each other"
     if not task.target_columns and given.get("floor_agreement"):
         reasons["--floor-agreement"] = "lets answers of the parent stand for the truth, and here the truth is in the rows"
+    if given.get("labels") and (settings := given.get("settings")):  # of distill
+        changed = (name for name, value in vars(settings).items() if value != vars(type(settings)())[name])
+        reasons |= {spell(name): "is about a teacher's outputs, and with --labels a student learns its answers" for name in changed}
     for flag, reason in reasons.items():
         raise OptionError(f"{flag} {reason}", wanted="none", fix=f"leave {flag} out")
 
