@@ -19,7 +19,7 @@ from penjing.core.find import find
 from penjing.core.runtime import Runtime
 from penjing.core.tokenizing import Tokenizing
 from penjing.engine import create
-from penjing.tasks import _spans, _words
+from penjing.tasks import _spans, _transitions, _words
 from penjing.tasks._rows_of_words import from_text
 from tests.contract.test_tasks import batch_of
 
@@ -75,6 +75,40 @@ def test_word_accuracy_and_confusion_count_words_not_rows():
     assert task.per_row(answers, rows) is None, "rows differ in words: floors are proven by a bootstrap"
     assert task.confusion(answers, rows) == [[2, 2, 0], [0, 0, 0], [0, 0, 0]]
     assert task.off(answers[1], rows[1]) == pytest.approx(1 / 3)
+
+
+def test_the_best_chain_is_the_best_of_all_chains():
+    draw = numpy.random.default_rng(0)
+    for words in (1, 2, 5):
+        scores, follows = draw.normal(size=(words, 3)), draw.normal(size=(4, 3))
+
+        def total(tags, scores=scores, follows=follows):
+            return sum(scores[i, tag] + follows[before, tag] for i, (before, tag) in enumerate(itertools.pairwise([3, *tags])))
+
+        every = itertools.product(range(3), repeat=words)
+        assert _transitions.best_chain(scores, follows) == [*max(every, key=total)]
+
+
+def test_transitions_say_how_much_likelier_a_tag_is_behind_another():
+    found = _transitions.counted([[0, 1, 1], [0, 1]], 2)
+    share = (3 + 0.1 * 3) / (5 + 0.1 * 6)  # of tag 1
+    assert found[0, 1] == pytest.approx(numpy.log(2.1 / 2.2 / share)) and found.shape == (3, 2)
+    assert found[2, 0] > 0 > found[2, 1], "both rows begin with 0"
+
+
+def test_a_weight_of_transitions_is_chosen_kept_in_the_config_and_left_out_for_other_labels():
+    rows = [{"tokens": ["a", "b"], "tags": ["B-x", "I-x"]}] * 5 + [{"tokens": ["c"], "tags": ["O"]}] * 5
+    task = KIND(["B-x", "I-x", "O"])
+    assert task.ways() == [task], "nothing has been counted"
+    ways = task.learn_decision(rows).ways()
+    assert len(ways) == len(_transitions.WEIGHTS) and ways[0].decision == {"tag_transitions": []}
+    again = KIND(task.labels).of(json.loads(json.dumps(ways[-1].decision)))
+    numpy.testing.assert_allclose(again._follows, ways[-1]._follows, atol=1e-3)
+    assert KIND(["A", "B"]).of(ways[-1].decision).decision == {"tag_transitions": []}
+    said = torch.log(torch.tensor([[[0.4, 0.1, 0.5], [0.1, 0.9, 0.0 + 1e-6]]]))
+    outputs, batch = type("", (), {"logits": said}), type("", (), {})
+    batch.origin, batch.rows = [type("", (), {"words": [0, 1], "positions": [0, 1]})], torch.tensor([0])
+    assert ways[0].decode(outputs, batch, None)[0].value == ["O", "B-x"] and again.decode(outputs, batch, None)[0].value == ["B-x", "I-x"]
 
 
 def test_only_tags_that_spell_entities_make_entities():

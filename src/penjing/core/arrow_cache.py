@@ -22,7 +22,7 @@ from penjing.core.runtime import cache_folder
 
 ROW = "\0row"
 """Hidden column, int64: the row's number in the source as a reader of that source counts; no file can name a column so."""
-READER_VERSION = 2  # raise it when a reader changes what it makes of a file
+READER_VERSION = 3  # raise it when a reader changes what it makes of a file
 _PLAIN = (".csv", ".tsv", ".jsonl", ".conllu", ".conll", ".txt")
 _RESIDENT_BYTES = 256 << 20
 _CELL_BYTES = 4 << 20  # Linux may map a 2 MiB page of its file cache at each of the two places that reading a cell touches

@@ -158,6 +158,10 @@ class Task(ABC):
         """This task with every decision that is worth a try on tune rows; of these `decode` is asked about one and the same outputs."""
         return [self]
 
+    def learn_decision(self, examples: Sequence[Example]) -> "Task":
+        """This task with what its ways need to know of training rows."""
+        return self
+
     @property
     def outputs(self) -> list[str]:
         """What the model's outputs are called in config.json."""

@@ -121,7 +121,7 @@ def fit(
     Raises Stopped after an update where a signal asked for it, OptionError where the disk has no room for a checkpoint.
     """
     learner = learner or whole(loaded.model)
-    task, processor = loaded.task, loaded.processor
+    task, processor = loaded.task if isinstance(train_rows, Packed) else loaded.task.learn_decision(train_rows), loaded.processor
     encoded = _read(train_rows, loaded, options, runtime, strengths)
     tuning = Encoded(tune_rows, task, processor)
     state, run, kept = _begin(learner, loss, encoded, options, runtime, out, repeats)

@@ -6,13 +6,14 @@ Metric   word_accuracy; where all tags are BIO or BIOES entity_f1, entity_precis
 Explain  logit of the likeliest tag, summed over words or of one of them, per token
 
 A word is answered at its first piece, the others have no part in the loss. Words that give no piece become the unknown token. A row longer
-than the model's window is read in windows that overlap by a quarter; each word is answered where it has most of the row around it.
+than the model's window is read in windows that overlap by a quarter; each word is answered where it has most of the row around it. The
+answer is the best chain of tags (tasks/_transitions.py), whose weight is chosen on tune rows; with weight 0, each word's likeliest.
 
 Letters  N windows of a batch, B its rows (B <= N), T tokens, M words of all rows, C tags
 Source   Devlin, Chang, Lee, Toutanova 2019, sections 5.3 and A.5: first pieces
 """
 
-import collections
+import copy
 import itertools
 import math
 from typing import Any, NamedTuple
@@ -24,11 +25,15 @@ from transformers import AutoModelForTokenClassification, AutoTokenizer
 
 from penjing.core.collate import pad
 from penjing.core.contracts import Batch, Prediction, RowLoss, Task
+from penjing.core.examples import spread
 from penjing.maths.losses import cross_entropy
 from penjing.tasks._rows_of_words import from_text, misfits
 from penjing.tasks._spans import repaired, spans, spell_spans
+from penjing.tasks._transitions import WEIGHTS, best_chain, counted
 from penjing.tasks._words import cut, placed, spaced
 
+TRANSITIONS = "tag_transitions"  # in config.json
+MOST_ROWS = 20_000  # in which they are counted
 OVERLAP = 4  # of so many parts of a window its neighbour has one too
 _ANSWERED, _TAGS, _WINDOWS = "answered", "tags", "windows"  # of an encoded entry, beside what the model sees
 
@@ -57,6 +62,29 @@ class TokenClassification(Task):
         self._place = {label: i for i, label in enumerate(labels)}
         self.spells_entities = spell_spans(self.labels)
         self.primary = "entity_f1" if self.spells_entities else "word_accuracy"
+        self._counted: Any = None  # (C + 1, C) of transitions
+        self._follows: Any = None  # the same times their weight; None where that is 0
+
+    @property
+    def decision(self):
+        return {TRANSITIONS: [] if self._follows is None else numpy.round(self._follows, 3).tolist()}
+
+    def of(self, config):
+        return self._chained(numpy.array(config.get(TRANSITIONS) or []))
+
+    def ways(self):
+        return [self] if self._counted is None else [self._chained(weight * self._counted) for weight in WEIGHTS]
+
+    def learn_decision(self, examples):
+        other, chosen = copy.copy(self), spread(len(examples), min(len(examples), MOST_ROWS))
+        other._counted = counted(([self._place[tag] for tag in examples[int(i)]["tags"]] for i in chosen), len(self.labels))
+        return other
+
+    def _chained(self, follows):
+        """This task with weighted transitions; with none where they are all 0, or those of other labels."""
+        other = copy.copy(self)
+        other._follows = follows if follows.shape == (len(self.labels) + 1, len(self.labels)) and follows.any() else None
+        return other
 
     @classmethod
     def adapt(cls, examples):
@@ -107,13 +135,14 @@ class TokenClassification(Task):
         return _of_words(outputs.logits, batch), torch.tensor(owners)
 
     def decode(self, outputs, batch, processor):
-        best = _of_words(outputs.logits, batch).float().softmax(-1).max(-1)
-        answers: dict[int, tuple[list[str], list[float]]] = collections.defaultdict(lambda: ([], []))
-        for place, i, chance in zip(_places(batch).tolist(), best.indices.tolist(), best.values.tolist()):
-            tags, chances = answers[place]
-            tags.append(self.labels[i])
-            chances.append(chance)
-        return [Prediction(self._usual(tags), math.prod(chances)) for tags, chances in answers.values()]  # all right, taken as independent
+        scores = _of_words(outputs.logits, batch).detach().float().log_softmax(-1).cpu().numpy()  # (M, C)
+        ends = numpy.flatnonzero(numpy.diff(_places(batch).numpy())) + 1
+        answers = []
+        for each in numpy.split(scores, ends):
+            tags = each.argmax(-1) if self._follows is None else best_chain(each, self._follows)
+            chance = math.exp(each[numpy.arange(len(each)), tags].sum())  # that all are right, taken as independent
+            answers.append(Prediction(self._usual([self.labels[tag] for tag in tags]), chance))
+        return answers
 
     def target(self, outputs, batch, part=None):
         best, places = _of_words(outputs.logits, batch).max(-1).values, _places(batch)

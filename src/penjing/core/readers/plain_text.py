@@ -16,7 +16,7 @@ from penjing.core.errors import DataError
 from penjing.core.readers.source_file import BOM, explain_bytes, unpacked
 
 SUFFIXES = (".txt",)
-FEWEST, MOST, ROWS = 500, 4000, 200  # letters of a passage: so many that a small file has about so many rows, which get roles one by one
+FEWEST, MOST, ROWS = 100, 4000, 200  # letters of a passage: so many that a small file has about so many rows, which get roles one by one
 BEFORE = 2000  # letters
 _LONGEST = 4  # passages that a line may be as long as; a longer one is cut at a space
 _LETTER = re.compile(r"\S")

