@@ -4,12 +4,13 @@ import pytest
 import torch
 from scipy.stats import chisquare
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, MarianConfig, MarianMTModel
+from transformers.cache_utils import DynamicLayer
 
 from penjing.core.contracts import Batch
 from penjing.core.errors import ModelError, OptionError
 from penjing.core.generation import OWN, Generation
 from penjing.core.tokenizing import Tokenizing
-from penjing.engine import tokenizers
+from penjing.engine import generate, tokenizers
 from penjing.engine.backends.onnxruntime import OnnxRuntimeBackend
 from penjing.engine.backends.torch import TorchBackend
 from penjing.engine.generate import _drawing
@@ -135,3 +136,21 @@ def theirs(model, tokenizer, text, **settings):
     alone = tokenizer([text], return_tensors="pt", return_token_type_ids=False)
     written = model.generate(**alone, **settings, pad_token_id=0)[0]
     return tokenizer.decode(written[0 if model.config.is_encoder_decoder else alone["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def test_a_layer_with_room_keeps_what_a_copying_one_keeps():
+    """Through the end of its memory, through rows that leave, and for states that a model cut out of a larger tensor."""
+    roomy, copying, draw = generate.RoomyLayer(), DynamicLayer(), torch.Generator().manual_seed(0)
+    rows, memory = 5, []
+    for step in range(2 * generate.ROOM + 10):
+        new = torch.randn(2, rows, 7 if step == 0 else 1, 3, 4, generator=draw).transpose(2, 3)
+        found, wanted = roomy.update(*new), copying.update(*new)
+        for one, other in zip(found, wanted):
+            torch.testing.assert_close(one, other, rtol=0, atol=0)
+        memory.append(found[0].data_ptr())
+        if step in (4, 90):
+            kept = torch.tensor([3, 1, 0, 4])[: rows - 1]
+            rows = len(kept)
+            roomy.batch_select_indices(kept)
+            copying.batch_select_indices(kept)
+    assert roomy.get_seq_length() == copying.get_seq_length() and len(set(memory)) < 8

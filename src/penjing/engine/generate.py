@@ -1,9 +1,10 @@
 """Answers token by token, for every task that writes: on `generate` of transformers, which reads the settings and prepares the model.
 
 Its own loop is used for beams. For one answer a row the loop is `_write`: rows that have ended leave the batch, and what is drawn for a row
-depends on the seed and the row alone.
+depends on the seed and the row alone. What attention keeps of the tokens so far stands in memory with room for more, where transformers
+copies all of it for each token.
 
-Letters   N rows of a batch, T tokens so far, V tokens of the vocabulary
+Letters   N rows of a batch, T tokens so far, V tokens of the vocabulary, H heads, D numbers of a head
 """
 
 import copy
@@ -14,12 +15,15 @@ from typing import Any
 import numpy
 import torch
 from torch import Tensor
-from transformers import Cache, GenerationConfig, PreTrainedModel, StoppingCriteriaList, StopStringCriteria
+from transformers import Cache, EncoderDecoderCache, GenerationConfig, PreTrainedModel, StoppingCriteriaList, StopStringCriteria
+from transformers.cache_utils import DynamicLayer
 
 from penjing.core.contracts import Batch
 from penjing.core.generation import Generation
 from penjing.engine.load import quiet_transformers
+from penjing.engine.shortcuts import fused_activations
 
+ROOM = 64  # tokens for which memory is taken at once
 MOST_NEW = 128  # tokens of an answer where neither the user nor the model says
 LEAVING = 0.25  # share of a batch that must have ended before it is made smaller: each time copies what attention has kept
 
@@ -34,14 +38,17 @@ def generate(model: PreTrainedModel, batch: Batch, processor: Any, chosen: Gener
     seed      of the draws, which are keyed by it and the row
     """
     two_parts = model.config.is_encoder_decoder
-    inputs = batch.inputs if two_parts else _to_the_left(batch.inputs)
+    inputs = batch.inputs if two_parts else to_the_left(batch.inputs)
     seen = 0 if two_parts else inputs["input_ids"].shape[1]
     settings = _settings(model, chosen, seen or 1)
     stopping = StoppingCriteriaList([StopStringCriteria(processor, settings.stop_strings)] if settings.stop_strings else [])
     stops, settings.stop_strings = settings.stop_strings or [], None
     choose = _drawing(batch.rows, seed) if settings.do_sample else _likeliest
     loop = functools.partial(_write, choose=choose) if settings.num_beams == 1 else None
-    with quiet_transformers():  # it warns of settings that are of no use, such as a temperature where nothing is drawn
+    with (
+        fused_activations(model),
+        quiet_transformers(),
+    ):  # it warns of settings that are of no use, such as a temperature where nothing is drawn
         written = model.generate(**inputs, generation_config=settings, stopping_criteria=stopping, custom_generate=loop)  # type: ignore[operator]
     texts = processor.batch_decode(written, skip_special_tokens=True)
     before = processor.batch_decode(inputs["input_ids"], skip_special_tokens=True) if seen else [""] * len(texts)
@@ -74,6 +81,7 @@ def _write(
     state     what the model has kept of the tokens so far, all with the rows first
     """
     padding, two_parts = int(generation_config.pad_token_id or 0), model.config.is_encoder_decoder
+    _make_room(state.get("past_key_values"))
     rows, going = torch.arange(len(input_ids)), torch.ones(len(input_ids), dtype=torch.bool)
     finished: list[Tensor] = [input_ids[0]] * len(input_ids)
     new = None
@@ -92,6 +100,47 @@ def _write(
             kept = going.nonzero()[:, 0].to(input_ids.device)
             state = {name: _of_rows(value, kept, len(input_ids)) for name, value in state.items()}
             rows, input_ids, going = rows[kept.cpu()], input_ids[kept], going[going]
+
+
+class RoomyLayer(DynamicLayer):
+    """What attention keeps of a layer: `keys` and `values` (N, H, T, D) are the beginning of memory for more tokens."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(**more)
+        self._keys, self._values = _Room(), _Room()
+
+    def update(self, key_states: Tensor, value_states: Tensor, *others: Any, **more: Any) -> tuple[Tensor, Tensor]:
+        """All that is kept, with the states of new tokens at the end."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            self.keys, self.values = key_states[:, :, :0], value_states[:, :, :0]
+        self.keys, self.values = self._keys.appended(self.keys, key_states), self._values.appended(self.values, value_states)
+        return self.keys, self.values
+
+
+class _Room:
+    """Memory (N, H, capacity, D), and the part of its beginning that is in use."""
+
+    def __init__(self) -> None:
+        self._memory, self._used = torch.empty(0), torch.empty(0)
+
+    def appended(self, kept: Any, new: Tensor) -> Tensor:
+        """(N, H, T, D) and (N, H, T', D) as (N, H, T + T', D); where `kept` is not what it gave last, as rows have left, it is copied."""
+        before, after = kept.shape[2], kept.shape[2] + new.shape[2]
+        if kept is not self._used or after > self._memory.shape[2]:
+            self._memory = new.new_empty(*new.shape[:2], after + ROOM, new.shape[3])
+            self._memory[:, :, :before] = kept
+        self._memory[:, :, before:after] = new
+        self._used = self._memory[:, :, :after]
+        return self._used
+
+
+def _make_room(cache: Any) -> None:
+    """Let a cache that is still empty keep its tokens in roomy layers, where it would copy them."""
+    cache = cache.self_attention_cache if isinstance(cache, EncoderDecoderCache) else cache
+    for number, layer in enumerate(cache.layers if isinstance(cache, Cache) else ()):
+        if type(layer) is DynamicLayer:
+            cache.layers[number] = RoomyLayer()
 
 
 def _of_rows(value: Any, kept: Tensor, number: int) -> Any:
@@ -122,7 +171,7 @@ def _drawing(numbers: Tensor, seed: int) -> Choose:
     return choose
 
 
-def _to_the_left(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+def to_the_left(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
     """Prompts (N, T) with their padding in front, so that all go on at the same place."""
     real = inputs["attention_mask"]
     order = real.long().argsort(dim=1, stable=True)

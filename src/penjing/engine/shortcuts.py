@@ -1,4 +1,4 @@
-"""What a training computes otherwise than the model's code says, with the same result.
+"""What is computed otherwise than the model's code says, with the same result: in a training, and where a model writes.
 
 A classifier on BERT reads the first position alone; behind the attention of the last block, which sees all, the others are work for
 nothing: a ninth of a model of six blocks. Whether a model is built so is not told by its name: not-a-number in the others must not reach
@@ -13,7 +13,7 @@ GELU with tanh is written as seven operations in transformers, of which each kee
 import functools
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -30,15 +30,19 @@ def shortcuts(model: nn.Module, blocks: tuple[str, ...], outputs: Callable[[], A
     outputs   () -> what it gives for a row
     """
     part = _last_to_mix(model.get_submodule(blocks[-1]), outputs) if blocks else None
-    hooks = [part.register_forward_hook(_first)] if part else []
+    with part.register_forward_hook(_first) if part else nullcontext(), fused_activations(model):
+        yield
+
+
+@contextmanager
+def fused_activations(model: nn.Module) -> Iterator[None]:
+    """While the body runs its GELUs are one operation each."""
     activations = [module for module in model.modules() if isinstance(module, (NewGELUActivation, FastGELUActivation))]
     for module in activations:
         module.forward = functools.partial(F.gelu, approximate="tanh")  # type: ignore[method-assign]
     try:
         yield
     finally:
-        for hook in hooks:
-            hook.remove()
         for module in activations:
             del module.forward
 
