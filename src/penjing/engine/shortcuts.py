@@ -36,8 +36,9 @@ def shortcuts(model: nn.Module, blocks: tuple[str, ...], outputs: Callable[[], A
 
 @contextmanager
 def fused_activations(model: nn.Module) -> Iterator[None]:
-    """While the body runs its GELUs are one operation each."""
-    activations = [module for module in model.modules() if isinstance(module, (NewGELUActivation, FastGELUActivation))]
+    """While the body runs its GELUs are one operation each; those that are already stay so."""
+    found = (module for module in model.modules() if isinstance(module, (NewGELUActivation, FastGELUActivation)))
+    activations = [module for module in found if "forward" not in vars(module)]
     for module in activations:
         module.forward = functools.partial(F.gelu, approximate="tanh")  # type: ignore[method-assign]
     try:
