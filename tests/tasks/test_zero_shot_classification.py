@@ -2,10 +2,12 @@
 
 import pytest
 import torch
-from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, pipeline
+from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, GPT2Config, GPT2LMHeadModel, pipeline
 
 from penjing.core.collate import ROW
 from penjing.core.find import find
+from penjing.core.tokenizing import Tokenizing
+from penjing.engine import tokenizers
 
 TASK = find("tasks", "zero-shot-classification").TASK
 LABELS = ["film", "room=The room was cold.", "天气"]
@@ -52,6 +54,31 @@ def test_a_model_of_entailment_answers_as_the_pipeline_of_transformers(text_pare
     ours = asked(TASK(labels).of(model.config.to_dict()), model, tokenizer)
     assert [answer.value for answer in ours] == [found["labels"][0] for found in theirs]
     assert [answer.score for answer in ours] == pytest.approx([found["scores"][0] for found in theirs], rel=1e-3)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_language_model_answers_the_label_that_the_text_makes_likelier_most(side):
+    words = Tokenizing("bpe", 400, context=64)
+    tokenizer = tokenizers.train(lambda: TEXTS, words, writes=True, goes_on=True)
+    tokenizer.padding_side = side
+    torch.manual_seed(0)
+    config = GPT2Config(n_layer=1, n_embd=16, n_head=2, n_positions=64, vocab_size=len(tokenizer), bos_token_id=3, eos_token_id=3)
+    model = GPT2LMHeadModel(config).eval()
+    model.transformer.wte.weight.data *= 20  # so that no two labels are as likely
+
+    def chance(text, sentence):
+        """By the loss of transformers, which is a mean over the tokens that it counts."""
+        before, said = tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer(sentence, add_special_tokens=False)["input_ids"]
+        ids = torch.tensor([[3, *before[: 64 - len(said) - 1], *said]])
+        labels = ids.clone()
+        labels[:, : -len(said)] = -100
+        return -model(ids, labels=labels).loss.item() * len(said)
+
+    sentences = [" This text is about film.", " The room was cold.", "这段文字是关于天气的。"]
+    gained = torch.tensor([[chance(text, said) - chance("", said) for said in sentences] for text in TEXTS])
+    answers = asked(TASK(LABELS).of({"architectures": ["GPT2LMHeadModel"]}), model, tokenizer)
+    assert [a.value for a in answers] == [["film", "room", "天气"][i] for i in gained.argmax(1)]
+    assert [a.score for a in answers] == pytest.approx(gained.softmax(1).amax(1).tolist(), rel=1e-3)
 
 
 def test_labels_are_what_stands_before_the_sign_and_each_model_is_asked_anew():

@@ -19,8 +19,8 @@ batches of SST-2, 23 tokens a sentence, were 19 % padding.
 LENGTH_STEP = 8
 
 
-def pad(encoded: Sequence[dict[str, Any]], tokenizer: Any, targets: Sequence[str] = ()) -> Batch:
-    """Texts of different length as one batch, padded on the tokenizer's side to a length of few; one text alone is not padded.
+def pad(encoded: Sequence[dict[str, Any]], tokenizer: Any, targets: Sequence[str] = (), side: str | None = None) -> Batch:
+    """Texts of different length as one batch, padded on `side`, or the tokenizer's, to a length of few; one text alone is not padded.
 
     Targets are taken where every entry has them; serving gives none.
     """
@@ -29,7 +29,7 @@ def pad(encoded: Sequence[dict[str, Any]], tokenizer: Any, targets: Sequence[str
     longest = max(len(text[tokenizer.model_input_names[0]]) for text in texts)
     step = next((step for most, step in LENGTH_STEPS.items() if longest <= most), LENGTH_STEP)
     stepped = min(-(-longest // step) * step, tokenizer.model_max_length)
-    padded = tokenizer.pad(texts, "max_length", max_length=longest if len(texts) == 1 else max(longest, stepped))
+    padded = tokenizer.pad(texts, "max_length", max_length=longest if len(texts) == 1 else max(longest, stepped), padding_side=side)
     inputs = {name: torch.from_numpy(numpy.array(values)) for name, values in padded.items()}  # pad's own tensors take five times as long
     return Batch(inputs, _targets(encoded, targets), _rows(encoded))
 

@@ -44,6 +44,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "gru-mini": {"cell": "gru", "embedding_size": 128, "widths": [128]},
     "lstm-mini": {"cell": "lstm", "embedding_size": 128, "widths": [128]},
     "lstm-small": {"cell": "lstm", "embedding_size": 256, "widths": [256, 256]},
+    "lstm-base": {"cell": "lstm", "embedding_size": 512, "widths": [512, 512]},
 }
 CELLS: dict[str, Any] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 SHAPE = ("cell", "vocab_size", "embedding_size", "widths", "bidirectional", "dropout")

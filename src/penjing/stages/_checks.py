@@ -172,8 +172,11 @@ def require_askable(base: ModelDir, labels: Sequence[str]) -> None:
         twice = [label for i, label in enumerate(named) if label in named[:i]]
         problem = f"--labels names {twice[0]!r} twice" if twice else f"--labels cannot be {', '.join(labels)!r}"
         raise OptionError(problem, wanted="two or more, parted by commas, each a word or label=sentence", fix="--labels sports,politics")
-    if base.task and find("tasks", base.task).TASK.generates:
-        raise ModelError(f"{base} writes, and --labels are for a model that reads", wanted="an encoder or a model of entailment")
+    if base.task and find("tasks", base.task).TASK.generates and not find("tasks", base.task).TASK.self_supervised:
+        raise ModelError(
+            f"{base} answers a text with a text, and --labels ask how near or likely a label is",
+            wanted="an encoder, a model of entailment or a language model",
+        )
     if base.task and base.labels and not find("tasks", ZERO_SHOT).TASK(labels).of(base.config).entails:
         answers = f"{base} answers with labels of its own: {nearest('', base.labels)}"
         raise ModelError(answers, wanted="an encoder, or a model with an output for entailment", fix="leave --labels out")

@@ -46,14 +46,13 @@ class Language(Task):
 
     def collate(self, encoded, tokenizer):
         plain = [{name: entry[name] for name in (INPUTS, ROW)} for entry in encoded]
-        batch = pad([{**entry, "attention_mask": [1] * len(entry[INPUTS])} for entry in plain], tokenizer)  # (N, T)
+        whole = [{**entry, "attention_mask": [1] * len(entry[INPUTS])} for entry in plain]
+        batch = pad(whole, tokenizer, side="right")  # (N, T); on the left it would move the places of tokens
         if not all(TOKENS in entry for entry in encoded):
             return batch
-        width = batch.inputs[INPUTS].shape[1]
-        told = numpy.full((len(encoded), width), NONE, numpy.int64)
+        told = numpy.full(batch.inputs[INPUTS].shape, NONE, numpy.int64)
         for row, entry in zip(told, encoded):
-            start = width - len(entry[TOKENS]) if tokenizer.padding_side == "left" else 0
-            row[start : start + len(entry[TOKENS])] = entry[TOKENS]
+            row[: len(entry[TOKENS])] = entry[TOKENS]
         there = torch.from_numpy(told != NONE)
         few = there if there.float().mean() < FEW else None
         return batch._replace(targets={TOKENS: torch.from_numpy(told)}, origin=[entry.get(SIZE, 0) for entry in encoded], told=few)
