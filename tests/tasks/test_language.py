@@ -15,6 +15,7 @@ from penjing.engine import create
 from penjing.engine.anatomy import anatomy
 from penjing.engine.batches import Encoded
 from penjing.engine.shortcuts import only_told
+from penjing.tasks._language import BALANCE
 from penjing.tasks._ngrams import NGrams
 
 ROWS = [{"text": f"The {i}th tree of the garden is old, and 盆景 number {i} is small."} for i in range(30)]
@@ -57,6 +58,18 @@ def test_a_text_costs_what_transformers_own_loss_says(writer):
     scores = writer.task.score([found], ROWS[:1])
     assert scores["perplexity"] == pytest.approx(math.exp(loss), rel=1e-4)
     assert scores["bits_per_byte"] == pytest.approx(loss * (ids.shape[1] - 1) / math.log(2) / len(ROWS[0]["text"].encode()), rel=1e-4)
+
+
+def test_a_mixture_learns_to_use_its_experts_evenly_and_is_measured_by_its_text_alone():
+    mixture = made("text-generation", "mixtral-tiny", context=64)
+    batch = Encoded(ROWS[:4], mixture.task, mixture.processor).batch(range(4))
+    outputs = mixture.model(**batch.inputs)
+    loss, nats = mixture.task.loss(outputs, batch), mixture.task._nats(outputs, batch)
+    theirs = torch.nn.functional.cross_entropy(outputs.logits.flatten(0, 1), batch.targets["tokens"].flatten())
+    assert loss.mean().item() == pytest.approx((theirs + BALANCE * outputs.aux_loss).item(), rel=1e-5)
+    said = mixture.task.decode(outputs, batch, mixture.processor)
+    assert sum(p.value.nats for p in said) == pytest.approx(nats.total.sum().item(), rel=1e-5)
+    assert nats.total.sum() < loss.total.sum()
 
 
 def test_a_long_text_is_told_once_and_from_half_a_window_at_least(writer):

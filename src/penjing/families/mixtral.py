@@ -1,7 +1,7 @@
 """Mixtral in small sizes, on the architecture of transformers: a decoder whose feed-forward parts are experts, two of four for each token.
 
 Jiang et al. 2024, "Mixtral of experts", section 2. Otherwise as the Llama sizes, with experts half as wide: each token meets as many
-weights, and the model has nearly twice as many. Departure: no loss that balances the experts.
+weights, and the model has nearly twice as many.
 """
 
 from typing import Any
@@ -23,6 +23,7 @@ def config(size: str, facts: dict) -> MixtralConfig:
         num_local_experts=4,
         num_experts_per_tok=2,
         tie_word_embeddings=True,
+        output_router_logits=True,  # of which a training makes how unevenly the experts are used
         vocab_size=facts["vocab_size"],
         max_position_embeddings=facts["max_length"],
         pad_token_id=facts["pad_token_id"],

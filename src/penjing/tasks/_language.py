@@ -1,7 +1,8 @@
 """What tasks have in common whose rows are their own targets: some tokens of a text are told from others.
 
 An entry has `input_ids` and `tokens`, for each position the token that is to be told there, NONE where none is; `size` is how many bytes
-of text these tokens are, on the first entry of a row.
+of text these tokens are, on the first entry of a row. A mixture of experts is also held to use them evenly (Fedus, Zoph, Shazeer 2022,
+"Switch transformers", section 2.2).
 
 Letters   N entries of a batch, B its rows (B <= N), T tokens, M tokens that are told, C tokens that there are
 """
@@ -20,6 +21,7 @@ from penjing.maths.losses import cross_entropy
 
 NONE = -100
 INPUTS, TOKENS, SIZE = "input_ids", "tokens", "size"
+BALANCE = 0.01  # weight of how unevenly experts are used, beside the nats of a token
 FEW = 0.5  # share of positions that are told, below which those of the others are not asked for
 _MOST_SHOWN = 600  # letters of a row
 
@@ -58,6 +60,10 @@ class Language(Task):
         return batch._replace(targets={TOKENS: torch.from_numpy(told)}, origin=[entry.get(SIZE, 0) for entry in encoded], told=few)
 
     def loss(self, outputs, batch):
+        found, uneven = self._nats(outputs, batch), getattr(outputs, "aux_loss", None)
+        return found if uneven is None else RowLoss(found.total + BALANCE * uneven * found.count, found.count)
+
+    def _nats(self, outputs, batch):
         logits, told, places = counted(outputs, batch)
         each = cross_entropy(logits, told)
         rows = int(places_of(batch)[-1]) + 1
@@ -69,7 +75,7 @@ class Language(Task):
 
     def decode(self, outputs, batch, processor):
         logits, told, places = counted(outputs, batch)
-        loss, number = self.loss(outputs, batch), int(places_of(batch)[-1]) + 1
+        loss, number = self._nats(outputs, batch), int(places_of(batch)[-1]) + 1
         right = torch.zeros(number, device=told.device).index_add(0, places, (logits.argmax(-1) == told).float())
         sizes = torch.zeros(number, dtype=torch.int64).index_add(0, places_of(batch), torch.tensor(batch.origin))
         found = zip(loss.total.tolist(), loss.count.tolist(), right.int().tolist(), sizes.tolist())
