@@ -34,6 +34,7 @@ from penjing.engine.sharding import ShardFiles
 from penjing.engine.threads import fastest, next_threads, thread_counts, torch_threads, untried
 from penjing.engine.train import Loss, State, Step, train
 from penjing.engine.watch import Watch
+from penjing.engine.words import amount, title
 from penjing.methods.finetune import Learner, whole
 
 MOST_MEASUREMENTS = 20
@@ -142,6 +143,8 @@ def fit(
             shown.step(**watch.note(step))
             if _due(step, state, looks):
                 _measure(state, run, watch, step, task, tuning, tune_rows, show)
+                said = amount(task.primary, run.curve[-1]["tune"])
+                say(f"epoch {step.epoch:.3g}: {title(task.primary)} {said} on the tune rows", runtime.quiet or not first)
             stop, save = state.group.agreed(asked.number is not None, first and kept.due())
             if state.joins and (save or (stop and kept.due(asked=True))):
                 watch.settle()
