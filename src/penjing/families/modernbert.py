@@ -22,6 +22,7 @@ def config(size: str, facts: dict) -> ModernBertConfig:
         **SIZES[size],
         num_attention_heads=hidden // 64,
         intermediate_size=hidden * 3 // 2,
+        classifier_pooling="mean",  # pretraining tells tokens, so the state of [CLS] has learnt nothing of the whole text
         vocab_size=facts["vocab_size"],
         max_position_embeddings=facts["max_length"],
         pad_token_id=facts["pad_token_id"],
