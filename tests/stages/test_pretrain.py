@@ -125,7 +125,7 @@ def test_the_bundled_recipe_grows_teaches_and_quantizes_in_words_that_its_stages
     path, plan = load_recipe("python-docs", {})
     found = {name: (words["stage"], words["model"]) for name, words in steps(plan, path)}
     assert found == {
-        "grown": ("pretrain", "new:gpt-mini"),
+        "grown": ("pretrain", "new:llama-mini"),
         "tuned": ("finetune", "grown"),
         "small": ("distill", "tuned"),
         "int8": ("quantize", "small"),

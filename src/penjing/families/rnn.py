@@ -133,10 +133,10 @@ class Layer(nn.Module):
     def forward(self, tokens: Tensor, turned: Tensor) -> Tensor:
         """(B, T, I) to (B, T, S); `turned` says where each token goes when its row is turned round, and where it comes back from."""
         tokens = self.dropout(tokens)
-        states, _ = self.ahead(tokens)
+        states, *_ = self.ahead(tokens)
         if self.back is None:
             return states  # type: ignore[no-any-return]
-        read, _ = self.back(taken(tokens, turned))
+        read, *_ = self.back(taken(tokens, turned))
         return torch.cat([states, taken(read, turned)], -1)
 
     def go_on(self, tokens: Tensor, lengths: Tensor, kept: tuple[Tensor, ...] | None) -> tuple[Tensor, tuple[Tensor, ...]]:

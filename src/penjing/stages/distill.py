@@ -24,7 +24,7 @@ class Options:
     training: Training = Training(epochs=6, learning_rate=1e-4)
     labels: Annotated[
         list[str] | None,
-        "for a teacher that has learnt none, an encoder or a model of entailment: the words of the labels, each a word or label=sentence; "
+        "for a teacher that has learnt no labels (an encoder, of entailment, of language): their words, each a word or label=sentence; "
         "rows need no labels then, and its answers stand for the truth",
     ] = None
     data: DataOptions = DataOptions()

@@ -19,7 +19,7 @@ class Options:
     generation: Generation = OWN
     labels: Annotated[
         list[str] | None,
-        "for an encoder or a model of entailment, which has learnt none: the words of the labels, each a word or label=sentence",
+        "for a model that has learnt none (an encoder, of entailment, of language): their words, each a word or label=sentence",
     ] = None
     data: DataOptions = DataOptions()
 

@@ -35,7 +35,7 @@ class Options:
     columns: Annotated[list[str] | None, "names of columns where they differ: text=sentence,label=mood"] = None
     labels: Annotated[
         list[str] | None,
-        "for an encoder or a model of entailment, which has learnt none: the words of the labels, each a word or label=sentence",
+        "for a model that has learnt none (an encoder, of entailment, of language): their words, each a word or label=sentence",
     ] = None
     among: Annotated[
         str | None, "for a model of vectors, or an encoder: a file of texts, of which those nearest to each INPUT are the answers"

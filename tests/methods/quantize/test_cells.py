@@ -36,7 +36,7 @@ def rounded(model):
 def test_an_artefact_answers_rows_of_any_length_as_torch_with_rounded_weights_does(cell, engine, tmp_path):
     register_families()
     torch.manual_seed(0)
-    facts = {"labels": ["a", "b", "c"], "vocab_size": 200}
+    facts = {"labels": ["a", "b", "c"], "vocab_size": 200, "pad_token_id": 0, "cls_token_id": 2, "eos_token_id": 3}
     model = rnn.RNNForSequenceClassification(rnn.config(f"{cell}-mini", facts)).eval()
     made = int8.apply(model, [Batch(rows(2, 9), {}, torch.arange(2))], int8.Options(), engine, tmp_path)
     kind = cell.upper()
