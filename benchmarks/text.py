@@ -59,10 +59,11 @@ LINES = {
         "wnut17", "minilm", "token-classification", ("entity_f1",), "≥ 40, aim 44", TAGS, ("tags=ner_tags",)
     ),
     "hotel": Line(
-        "chnsenticorp_hotel", "chinese", "text-classification", ("accuracy",), "≥ 91.8 %, aim 93", {"epochs": 5, "learning_rate": 8e-4, "dropout": 0.1}
+        "chnsenticorp_hotel", "chinese", "text-classification", ("accuracy",), "≥ 91.8 %, aim 93",
+        {"epochs": 5, "learning_rate": 8e-4, "dropout": 0.1},
     ),
-    "cluener": Line("cluener", "chinese", "token-classification", ("entity_f1",), "≥ 70", TAGS, ("tags=ner_tags",)),
-    "gsd": Line("ud_chinese_gsd", "chinese", "token-classification", ("word_accuracy",), "", TAGS),
+    "cluener": Line("cluener", "chinese", "token-classification", ("entity_f1",), "≥ 70", CHINESE_TAGS, ("tags=ner_tags",)),
+    "gsd": Line("ud_chinese_gsd", "chinese", "token-classification", ("word_accuracy",), "", CHINESE_TAGS),
     "multi30k": Line(
         "multi30k_en_de", "new:marian-mini", "translation", ("bleu", "chrf"), "BLEU ≥ 34 in 40 minutes",
         {"epochs": 15, "learning_rate": 1e-3, "batch_rows": 64, "label_smoothing": 0.1, "dropout": 0.2}, seeds=1,
