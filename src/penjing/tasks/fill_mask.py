@@ -3,12 +3,11 @@
 Data     column `text`                                   Metric   accuracy of masked tokens (primary), perplexity
 Explain  log probability of the tokens that are told, or of one of them
 
-Of the tokens of a text 15 % are to be told: 80 % of them are masked, 10 % become another token, 10 % stay. A training tells spans of some
-tokens that stand together, as half of a word gives the other half away; each epoch draws anew, by seed, epoch and row. Measured are single
-tokens, by draws of which the text is the key. Asked is a text with the tokenizer's own mask, "[MASK]": the
+Of the tokens of a text 15 % are to be told: 80 % of them are masked, 10 % become another token, 10 % stay. In training every epoch draws
+anew, by seed, epoch and row; measured are draws of which the text is the key. Asked is a text with the tokenizer's own mask, "[MASK]": the
 answer is the text with the likeliest tokens in their places. A text longer than the model's window is read in windows.
 
-Source   Devlin, Chang, Lee, Toutanova 2019, section 3.1 and A.1; spans: Joshi, Chen, Liu, Weld, Zettlemoyer, Levy 2020, section 3.1
+Source   Devlin, Chang, Lee, Toutanova 2019, section 3.1 and A.1
 """
 
 import zlib
@@ -22,7 +21,6 @@ from penjing.tasks._language import INPUTS, NONE, SIZE, TOKENS, Language, ids_of
 
 ASKED = "asked"  # of a row and of its entry: the text with masks
 SHARE = 0.15  # of tokens that are told
-GOES_ON, LONGEST = 0.6, 6  # chance that a span has a next token, and how many it has at most
 MASKED, OTHER = 0.8, 0.1  # of these
 
 
@@ -63,22 +61,14 @@ class FillMask(Language):
         return [ids + ([] if "before" in example else [processor.sep_token_id]) for ids, example in zip(found, examples)]
 
     def block(self, tokens, processor, draw):
-        return self._hidden(tokens[:-1].astype(numpy.int64), processor, draw, LONGEST)
+        return self._hidden(tokens[:-1].astype(numpy.int64), processor, draw)
 
-    def _hidden(self, ids, tokenizer, key, longest=1):
-        """A piece of text (T,) as an entry; at least one of its tokens is to be told.
-
-        longest   how many tokens a span has at most
-        """
+    def _hidden(self, ids, tokenizer, key):
+        """A piece of text (T,) as an entry; at least one of its tokens is to be told."""
         draw = numpy.random.default_rng(key)
         free = ~numpy.isin(ids, tokenizer.all_special_ids)
         fate = numpy.where(free if free.any() else True, draw.random(len(ids)), 2)
-        spans = draw.geometric(1 - GOES_ON, len(ids)).clip(max=longest) if longest > 1 else numpy.ones(len(ids), int)
-        mean = (1 - GOES_ON**longest) / (1 - GOES_ON) if longest > 1 else 1
-        begun = fate < max(1 - (1 - SHARE) ** (1 / mean), fate.min() + 1e-12)
-        told = begun.copy()
-        for further in range(1, longest):
-            told[further:] |= (begun & (spans > further))[:-further] & free[further:]
+        told = fate < max(SHARE, fate.min() + 1e-12)
         fate = draw.random(len(ids))
         seen = numpy.where(told & (fate < MASKED), _mask(tokenizer), ids)
         other = draw.integers(len(tokenizer.all_special_ids), len(tokenizer), len(ids))
