@@ -86,6 +86,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0, help="threads of torch; 0 for the fastest here")
     parser.add_argument("--tune", action="store_true", help="measure on the validation rows, to choose settings")
     given = parser.parse_args()
+    if given.chinese is None and any(LINES[name].model == "chinese" for name in given.only.split(",")):
+        parser.error("these lines want --chinese, which benchmarks/chinese.py makes")
     models = {"minilm": MINILM, "chinese": given.chinese}
     rows = [row for name in given.only.split(",") for row in measured(name, models, given)]
     role = "validation" if given.tune else "test"

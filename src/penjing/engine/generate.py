@@ -45,10 +45,7 @@ def generate(model: PreTrainedModel, batch: Batch, processor: Any, chosen: Gener
     stops, settings.stop_strings = settings.stop_strings or [], None
     choose = _drawing(batch.rows, seed) if settings.do_sample else _likeliest
     loop = functools.partial(_write, choose=choose) if settings.num_beams == 1 else None
-    with (
-        fused_activations(model),
-        quiet_transformers(),
-    ):  # it warns of settings that are of no use, such as a temperature where nothing is drawn
+    with fused_activations(model), quiet_transformers():  # transformers warns of settings of no use: a temperature where nothing is drawn
         written = model.generate(**inputs, generation_config=settings, stopping_criteria=stopping, custom_generate=loop)  # type: ignore[operator]
     texts = processor.batch_decode(written, skip_special_tokens=True)
     before = processor.batch_decode(inputs["input_ids"], skip_special_tokens=True) if seen else [""] * len(texts)

@@ -255,6 +255,8 @@ class RNNForSeq2SeqLM(Writing):
     The decoder begins with what a layer makes of the encoder's mean state, and reads the tokens with an embedding that the encoder shares.
     """
 
+    _tied_weights_keys = {**Writing._tied_weights_keys, "decoder.embedding.weight": "body.embedding.weight"}
+
     def __init__(self, config: RNNConfig):
         config.is_encoder_decoder = True
         super().__init__(config)
@@ -268,8 +270,6 @@ class RNNForSeq2SeqLM(Writing):
         self.said = nn.Linear(config.states()[-1], config.embedding_size)
         self.head = nn.Linear(config.embedding_size, config.vocab_size, bias=False)
         self.post_init()
-
-    _tied_weights_keys = {**Writing._tied_weights_keys, "decoder.embedding.weight": "body.embedding.weight"}
 
     def get_encoder(self, modality: str | None = None) -> RNNModel:
         """What reads a text."""

@@ -17,6 +17,7 @@ from transformers import AutoTokenizer
 
 from penjing.core.collate import ROW, pad
 from penjing.core.contracts import Batch, Prediction, RowLoss, Task
+from penjing.core.errors import ModelError
 from penjing.maths.losses import cross_entropy
 
 NONE = -100
@@ -148,3 +149,22 @@ def counted(outputs: Any, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
 def ids_of(text: str, tokenizer: Any) -> list[int]:
     """Its tokens, without those that stand around a text."""
     return tokenizer(text, add_special_tokens=False, verbose=False)[INPUTS]  # type: ignore[no-any-return]
+
+
+def begin_of(tokenizer: Any) -> list[int]:
+    """What stands before a text."""
+    return [end_of(tokenizer) if tokenizer.bos_token_id is None else tokenizer.bos_token_id]
+
+
+def end_of(tokenizer: Any) -> int:
+    """The token that ends a text.
+
+    Raises ModelError for a tokenizer that has none.
+    """
+    if tokenizer.eos_token_id is None:
+        raise ModelError(
+            "the tokenizer of this model has no token that ends a text",
+            wanted="eos_token in tokenizer_config.json",
+            fix="use a model that was made to write, or pretrain new:<size>",
+        )
+    return tokenizer.eos_token_id

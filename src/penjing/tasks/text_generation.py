@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM
 
 from penjing.core.contracts import Prediction
 from penjing.core.errors import ModelError
-from penjing.tasks._language import INPUTS, NONE, SIZE, TOKENS, Language, ids_of
+from penjing.tasks._language import INPUTS, NONE, SIZE, TOKENS, Language, begin_of, end_of, ids_of
 
 OVERLAP = 2  # of so many parts of a window its neighbour has one too
 ROOM = 4  # of so many parts of a window one is left for the answer to a prompt
@@ -61,7 +61,7 @@ class TextGeneration(Language):
         window = tokenizer.model_max_length
         if "text" not in example:
             prompt = _prompt(example["messages"], tokenizer) if "messages" in example else example["prompt"]
-            ids = [*_begin(tokenizer), *ids_of(prompt, tokenizer)]
+            ids = [*begin_of(tokenizer), *ids_of(prompt, tokenizer)]
             return {INPUTS: ids[-max(1, window - window // ROOM) :]}
         ids, told = [], []
         for text, counts in _parts(example, tokenizer, window):
@@ -80,7 +80,7 @@ class TextGeneration(Language):
 
     def stream(self, examples, processor):
         found = processor([text for example in examples for text in self.texts(example)], add_special_tokens=False, verbose=False)[INPUTS]
-        return [ids + ([] if "before" in example else [_end(processor)]) for ids, example in zip(found, examples)]
+        return [ids + ([] if "before" in example else [end_of(processor)]) for ids, example in zip(found, examples)]
 
     def block(self, tokens, processor, draw):
         return {INPUTS: tokens[:-1].tolist(), TOKENS: tokens[1:].tolist()}
@@ -92,11 +92,11 @@ def _parts(example, tokenizer, window) -> Iterator[tuple[list[int], bool]]:
         for text, counts in _turns(example["messages"], tokenizer):
             yield ids_of(text, tokenizer), counts
     elif "before" in example:
-        yield ids_of(example["before"], tokenizer)[-(window // OVERLAP) :] or _begin(tokenizer), False
+        yield ids_of(example["before"], tokenizer)[-(window // OVERLAP) :] or begin_of(tokenizer), False
         yield ids_of(example["text"], tokenizer), True
     else:
-        yield [*_begin(tokenizer), *ids_of(example.get("prompt", ""), tokenizer)], False
-        yield [*ids_of(example["text"], tokenizer), _end(tokenizer)], True
+        yield [*begin_of(tokenizer), *ids_of(example.get("prompt", ""), tokenizer)], False
+        yield [*ids_of(example["text"], tokenizer), end_of(tokenizer)], True
 
 
 def _size(example) -> int:
@@ -150,21 +150,6 @@ def _written(messages, tokenizer, **more) -> str:
             fix="give rows with prompt and completion",
         )
     return tokenizer.apply_chat_template(messages, tokenize=False, **more)
-
-
-def _begin(tokenizer) -> list[int]:
-    """What stands before a text."""
-    return [_end(tokenizer) if tokenizer.bos_token_id is None else tokenizer.bos_token_id]
-
-
-def _end(tokenizer) -> int:
-    if tokenizer.eos_token_id is None:
-        raise ModelError(
-            "the tokenizer of this model has no token that ends a text",
-            wanted="eos_token in tokenizer_config.json",
-            fix="use a model that was made to write, or pretrain new:<size>",
-        )
-    return tokenizer.eos_token_id
 
 
 TASK = TextGeneration

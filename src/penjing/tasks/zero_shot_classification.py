@@ -26,7 +26,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from penjing.core.collate import ROW, pad
 from penjing.maths.losses import cross_entropy
 from penjing.tasks import OneAnswer
-from penjing.tasks._language import NONE, ids_of
+from penjing.tasks._language import NONE, begin_of, ids_of
 from penjing.tasks._nearest import nearness, vectors
 
 TEMPLATE, CHINESE = "This text is about {}.", "这段文字是关于{}的。"
@@ -135,7 +135,7 @@ class _ByWriting(ZeroShotClassification):
 
     def _read(self, text, tokenizer):
         """For each label an entry: the text, cut where it leaves no room, and the sentence behind it."""
-        begin, text = [tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id], ids_of(text, tokenizer)
+        begin, text = begin_of(tokenizer), ids_of(text, tokenizer)
         for sentence in self._sentences:
             said = ids_of(sentence if _HAN.search(sentence) else f" {sentence}", tokenizer)
             ids = [*begin, *text[: max(0, tokenizer.model_max_length - len(said) - 1)], *said][: tokenizer.model_max_length]
