@@ -24,8 +24,8 @@ from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
 
 from penjing.core.collate import ROW
 from penjing.core.contracts import Batch
+from penjing.core.new_text import NewText
 from penjing.core.runtime import Runtime
-from penjing.core.tokenizing import Tokenizing
 from penjing.core.training import Training
 from penjing.engine import tokenizers
 from penjing.engine.batches import Encoded
@@ -87,7 +87,7 @@ def main() -> None:
 def blocks(text: str) -> list[dict[str, Any]]:
     """The text in pieces, cut into blocks."""
     parts = text.split("\n\n")
-    tokenizer = tokenizers.train(lambda: parts, Tokenizing(tokenizer="bpe", vocabulary=PIECES))
+    tokenizer = tokenizers.train(lambda: parts, NewText(tokenizer="bpe", vocabulary=PIECES))
     ids = [number for part in parts for number in tokenizer(part + "\n\n", add_special_tokens=False)["input_ids"]]
     return [{"input_ids": ids[start : start + CONTEXT]} for start in range(0, len(ids) - CONTEXT + 1, CONTEXT)]
 

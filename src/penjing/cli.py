@@ -204,7 +204,7 @@ def _add_grouped(parser: Parser, known: Sequence[Flag], stage: str) -> None:
 _TITLES: dict[tuple[str, ...], str] = {
     (): "",
     ("training",): "training",
-    ("tokenizing",): "of a new text model",
+    ("new_text",): "of a new text model",
     ("generation",): "answers that are written",
     ("data",): "the rows",
     ("settings",): "of this method",

@@ -34,14 +34,14 @@ def whole(kind: str, name: str) -> str:
 
 
 def families() -> list[dict[str, Any]]:
-    """Name, first line, media and sizes of every family, each size with the number of its parameters."""
+    """Name, first line, media, kinds of positions and sizes of every family, each size with the number of its parameters."""
     from penjing.core.model_dir import NEW
     from penjing.engine import create
 
     found = _named("families")
     for each in found:
         family = find.find("families", each["name"])
-        each["media"] = list(family.MEDIA)
+        each["media"], each["positions"] = list(family.MEDIA), list(getattr(family, "POSITIONS", ()))
         each["sizes"] = [{"name": NEW + size, "parameters": create.outline(size).num_parameters()} for size in family.SIZES]
     return found
 
@@ -60,6 +60,7 @@ def told_families(found: list[dict[str, Any]]) -> str:
     for each in found:
         sizes = [f"{size['name']} {amount('parameters', size['parameters'])}" for size in each["sizes"]]
         lines += [told([each]), f"  {', '.join(each['media']):<28} {'   '.join(sizes)}"]
+        lines += [f"  {'':<28} --positions {' or '.join(each['positions'])}"] if each["positions"] else []
     return "\n".join([*lines, f"Parameters are for {USUAL_SAID}."])
 
 

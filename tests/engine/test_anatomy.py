@@ -20,7 +20,7 @@ from transformers import (
 
 from penjing.core.find import find, names
 from penjing.engine.anatomy import anatomy, with_weights
-from penjing.engine.create import of_size
+from penjing.engine.create import config_of, of_size
 from penjing.engine.load import register_families
 from penjing.methods.prune import layers
 
@@ -104,7 +104,7 @@ def test_the_head_of_every_family_is_what_the_labels_set_and_the_blocks_are_none
         "eos_token_id": 2,
         "max_length": 16,
     }
-    models = [find_auto(family).from_config(family.config(size, {**facts, "labels": list("abcdefg")[:n]})) for n in (3, 7)]
+    models = [find_auto(family).from_config(config_of(size, {**facts, "labels": list("abcdefg")[:n]})) for n in (3, 7)]
     parts = anatomy(models[0])
     pairs = zip(models[0].named_parameters(), models[1].named_parameters(), strict=True)
     by_labels = [key for (key, a), (_, b) in pairs if a.shape != b.shape]

@@ -8,8 +8,8 @@ from penjing.core.contracts import Task
 from penjing.core.data import Data, DataOptions
 from penjing.core.errors import DataError
 from penjing.core.find import find
+from penjing.core.new_text import NewText
 from penjing.core.runtime import Runtime
-from penjing.core.tokenizing import Tokenizing
 from penjing.core.training import Training
 from penjing.engine import corpus, create
 from penjing.engine.train import State, train
@@ -38,7 +38,7 @@ def packed(folder, name, task="text-generation", size="gpt-tiny", **words):
     """(its training rows, what is packed of them, what was loaded)"""
     kind: Task = find("tasks", task).TASK()
     rows = Data.open(folder / name, DataOptions(), kind).role("train")
-    loaded = create.create(size, kind, rows, QUIET, tokenizing=Tokenizing(vocabulary=300, context=32, **words))
+    loaded = create.create(size, kind, rows, QUIET, new_text=NewText(vocabulary=300, context=32, **words))
     return rows, corpus.packed(rows, kind, loaded.processor, seed=3), loaded
 
 

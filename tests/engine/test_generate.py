@@ -9,7 +9,7 @@ from transformers.cache_utils import DynamicLayer
 from penjing.core.contracts import Batch
 from penjing.core.errors import ModelError, OptionError
 from penjing.core.generation import OWN, Generation
-from penjing.core.tokenizing import Tokenizing
+from penjing.core.new_text import NewText
 from penjing.engine import generate, tokenizers
 from penjing.engine.backends.onnxruntime import OnnxRuntimeBackend
 from penjing.engine.backends.torch import TorchBackend
@@ -21,7 +21,7 @@ SAID = {"vocab_size": 300, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id":
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return tokenizers.train(lambda: TEXTS, Tokenizing("bpe", 300))
+    return tokenizers.train(lambda: TEXTS, NewText("bpe", 300))
 
 
 def gpt2():

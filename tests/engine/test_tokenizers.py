@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
 
-from penjing.core.tokenizing import Tokenizing
+from penjing.core.new_text import NewText
 from penjing.engine import tokenizers
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +36,7 @@ def texts(num_texts=300):
 def saved(request, tmp_path_factory):
     """One of each kind: as it was learnt, and the directory it was saved to."""
     folder = tmp_path_factory.mktemp(request.param)
-    tokenizer = tokenizers.train(texts, Tokenizing(request.param, 400))
+    tokenizer = tokenizers.train(texts, NewText(request.param, 400))
     tokenizer.save_pretrained(folder)
     BertConfig().save_pretrained(folder)
     return tokenizer, folder
@@ -47,7 +47,7 @@ def test_plain_transformers_loads_the_same_tokens(saved):
     loaded = AutoTokenizer.from_pretrained(folder)
     for pair in itertools.pairwise([*texts(20), "Unheard-of 龘 😀\tx", "", "[MASK] it"]):
         assert dict(loaded(*pair)) == dict(tokenizer(*pair))
-    assert loaded.model_max_length == Tokenizing().window
+    assert loaded.model_max_length == NewText().window
 
 
 def test_special_tokens_stand_where_models_like_bert_want_them(saved):
@@ -79,19 +79,19 @@ TEXTS = [
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_byte_pairs_give_back_every_text(text):
-    tokenizer = tokenizers.train(texts, Tokenizing("bpe", 400))
+    tokenizer = tokenizers.train(texts, NewText("bpe", 400))
     ids = tokenizer(text)["input_ids"]
     assert tokenizer.decode(ids, skip_special_tokens=True) == text and tokenizer.unk_token_id not in ids
 
 
 def test_unigram_gives_back_what_it_knows_in_lower_case():
-    tokenizer = tokenizers.train(texts, Tokenizing("unigram", 400))
+    tokenizer = tokenizers.train(texts, NewText("unigram", 400))
     for text in texts(20):
         assert tokenizer.decode(tokenizer(text)["input_ids"], skip_special_tokens=True) == text.lower().replace("，", ",")
 
 
 def test_chinese_is_cut_by_character_in_word_pieces_and_by_word_in_the_others():
-    cut = {kind: tokenizers.train(texts, Tokenizing(kind, 600)).tokenize("酒店wifi干净") for kind in KINDS}
+    cut = {kind: tokenizers.train(texts, NewText(kind, 600)).tokenize("酒店wifi干净") for kind in KINDS}
     assert cut["wordpiece"] == ["酒", "店", "wifi", "干", "净"]
     assert cut["unigram"] == ["酒店", "wifi", "干净"]
     assert len(cut["bpe"]) == 3
@@ -101,7 +101,7 @@ def digests(folder):
     """Of what is saved when 600 texts are learnt."""
     found = []
     for kind in KINDS:
-        tokenizers.train(lambda: texts(600), Tokenizing(kind, 700)).save_pretrained(folder / kind)
+        tokenizers.train(lambda: texts(600), NewText(kind, 700)).save_pretrained(folder / kind)
         found.append(hashlib.sha256((folder / kind / "tokenizer.json").read_bytes()).hexdigest())
     return found
 
@@ -117,7 +117,7 @@ def test_the_same_rows_give_the_same_file_in_every_process(tmp_path):
 
 
 def test_what_a_card_says_is_counted_from_the_rows():
-    tokenizer = tokenizers.train(texts, Tokenizing("wordpiece", 400))
+    tokenizer = tokenizers.train(texts, NewText("wordpiece", 400))
     read = ["the room", "龘 room"]
     facts = tokenizers.describe(tokenizer, read)
     known = [tokenizer.tokenize(text) for text in read]
@@ -131,7 +131,7 @@ def test_few_texts_and_many_letters_are_learnt_from_too():
     """A vocabulary smaller than the letters holds the letters; one that is never filled is smaller than asked for."""
     letters = [chr(0x4E00 + i) for i in range(500)]
     for kind in KINDS:
-        assert len(tokenizers.train(lambda: ["a b"], Tokenizing(kind))) < 8000
+        assert len(tokenizers.train(lambda: ["a b"], NewText(kind))) < 8000
     for kind in ("wordpiece", "unigram"):
-        tokenizer = tokenizers.train(lambda: letters, Tokenizing(kind, 300))
+        tokenizer = tokenizers.train(lambda: letters, NewText(kind, 300))
         assert tokenizer.unk_token_id not in tokenizer("".join(letters), truncation=True, max_length=600)["input_ids"]

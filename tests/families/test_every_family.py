@@ -15,6 +15,7 @@ from transformers import (
 )
 
 from penjing.core.find import find, names
+from penjing.engine.create import config_of
 
 FACTS = {
     "image": {"labels": ["cat", "dog", "emu"], "image_size": (8, 12), "channels": 2},
@@ -37,12 +38,12 @@ INPUTS = {
 FAMILIES = names("families")
 MEDIA = [(family, media) for family in FAMILIES for media in find("families", family).MEDIA]
 SIZES = [(family, size) for family in FAMILIES for size in find("families", family).SIZES]
+KINDS = [(family, media, positions) for family, media in MEDIA for positions in getattr(find("families", family), "POSITIONS", [None])]
 
 
-def fresh(family, size, media=None):
-    module = find("families", family)
-    media = media or module.MEDIA[0]
-    config = module.config(size, FACTS[media])
+def fresh(family, size, media=None, positions=None):
+    media = media or find("families", family).MEDIA[0]
+    config = config_of(size, FACTS[media], positions)
     return (AutoModelForSeq2SeqLM if config.is_encoder_decoder else AUTO[media]).from_config(config)
 
 
@@ -83,19 +84,19 @@ def test_sizes_are_listed_from_small_to_large(family):
 
 @pytest.mark.parametrize(("family", "size"), SIZES)
 def test_a_config_carries_the_labels_and_survives_its_json(family, size, tmp_path):
-    module = find("families", family)
-    config = module.config(size, FACTS[module.MEDIA[0]])
-    assert [config.id2label[i] for i in range(3)] == FACTS[module.MEDIA[0]]["labels"]
+    facts = FACTS[find("families", family).MEDIA[0]]
+    config = config_of(size, facts)
+    assert [config.id2label[i] for i in range(3)] == facts["labels"]
     assert config.label2id == {label: i for i, label in config.id2label.items()}
     config.save_pretrained(tmp_path)
     assert AutoConfig.from_pretrained(tmp_path, trust_remote_code=False).to_diff_dict() == config.to_diff_dict()
 
 
-@pytest.mark.parametrize(("family", "media"), MEDIA)
-def test_the_smallest_size_answers_and_learns_in_every_parameter(family, media):
+@pytest.mark.parametrize(("family", "media", "positions"), KINDS)
+def test_the_smallest_size_answers_and_learns_in_every_parameter(family, media, positions):
     """Logits of the right shape, a finite loss, and a gradient for everything that is trained."""
     torch.manual_seed(0)
-    model = fresh(family, next(iter(find("families", family).SIZES)), media).train()
+    model = fresh(family, next(iter(find("families", family).SIZES)), media, positions).train()
     logits = logits_of(model, inputs_of(model, media))
     assert logits.shape == (2, 50 if model.config.is_encoder_decoder else 3)
     loss = torch.nn.functional.cross_entropy(logits, torch.tensor([0, 2]))
@@ -108,4 +109,4 @@ def test_the_smallest_size_answers_and_learns_in_every_parameter(family, media):
 def test_a_size_that_is_not_there_is_a_key_error(family):
     module = find("families", family)
     with pytest.raises(KeyError, match="new-york"):
-        module.config("new-york", FACTS[module.MEDIA[0]])
+        module.config("new-york", {**FACTS[module.MEDIA[0]], "positions": next(iter(getattr(module, "POSITIONS", [None])))})

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from penjing.engine.create import config_of
 from penjing.families import cnn, resnet
 
 FACTS = {"labels": ["a", "b", "c"], "image_size": (9, 8), "channels": 1}
@@ -35,10 +36,10 @@ print(json.dumps(found))
 """
 
 
-def trained(family, model_class, size):
+def trained(model_class, size):
     """One pass in training mode, so that the batch norms hold statistics of their own."""
     torch.manual_seed(0)
-    model = model_class(family.config(size, FACTS)).train()
+    model = model_class(config_of(size, FACTS)).train()
     model(seen_by(model))
     return model.eval()
 
@@ -52,10 +53,10 @@ def seen_by(model):
 def saved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved")
     models = {
-        folder / "resnet": trained(resnet, resnet.ResNetForImageClassification, "resnet-tiny"),
-        folder / "cnn": trained(cnn, cnn.CNNForImageClassification, "cnn-tiny"),
-        folder / "sound" / "resnet": trained(resnet, resnet.ResNetForAudioClassification, "resnet-tiny"),
-        folder / "sound" / "cnn": trained(cnn, cnn.CNNForAudioClassification, "cnn-tiny"),
+        folder / "resnet": trained(resnet.ResNetForImageClassification, "resnet-tiny"),
+        folder / "cnn": trained(cnn.CNNForImageClassification, "cnn-tiny"),
+        folder / "sound" / "resnet": trained(resnet.ResNetForAudioClassification, "resnet-tiny"),
+        folder / "sound" / "cnn": trained(cnn.CNNForAudioClassification, "cnn-tiny"),
     }
     for path, model in models.items():
         model.save_pretrained(path)

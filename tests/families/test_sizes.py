@@ -4,7 +4,8 @@ import pytest
 import torch
 from transformers import AutoModelForImageClassification, AutoModelForSeq2SeqLM, BertModel, GPT2LMHeadModel
 
-from penjing.families import bert, gpt, marian, resnet, t5, vit
+from penjing.engine.create import config_of
+from penjing.families import resnet, vit
 
 
 def parameters(build, config):
@@ -23,14 +24,14 @@ def test_the_cifar_networks_of_he_et_al_have_their_parameters(blocks, millions):
 @pytest.mark.parametrize(("size", "millions"), [("bert-tiny", 4.4), ("bert-mini", 11.2), ("bert-small", 28.8)])
 def test_the_small_berts_of_turc_et_al_have_their_parameters(size, millions):
     """Sizes of the checkpoints that belong to the paper: encoder and pooler, 30,522 word pieces, 512 positions."""
-    config = bert.config(size, {"labels": ["a", "b"], "vocab_size": 30522, "pad_token_id": 0, "max_length": 512})
+    config = config_of(size, {"labels": ["a", "b"], "vocab_size": 30522, "pad_token_id": 0, "max_length": 512})
     assert parameters(BertModel, config) / 1e6 == pytest.approx(millions, abs=0.05)
 
 
 @pytest.mark.parametrize(("size", "millions"), [("t5-tiny", 15.6), ("t5-mini", 31.2), ("t5-small", 60.5)])
 def test_the_small_t5s_of_tay_et_al_have_their_parameters(size, millions):
     """With the 32,128 pieces of T5."""
-    config = t5.config(
+    config = config_of(
         size, {"labels": [], "vocab_size": 32128, "pad_token_id": 0, "cls_token_id": 0, "eos_token_id": 1, "max_length": 512}
     )
     assert parameters(AutoModelForSeq2SeqLM.from_config, config) / 1e6 == pytest.approx(millions, abs=0.05)
@@ -38,7 +39,7 @@ def test_the_small_t5s_of_tay_et_al_have_their_parameters(size, millions):
 
 def test_the_base_transformer_of_vaswani_et_al_has_its_parameters():
     """Table 3: 65 million, with about 37,000 pieces (section 5.1)."""
-    config = marian.config(
+    config = config_of(
         "marian-base", {"labels": [], "vocab_size": 37000, "pad_token_id": 0, "cls_token_id": 2, "eos_token_id": 3, "max_length": 512}
     )
     with torch.device("meta"):
@@ -48,14 +49,14 @@ def test_the_base_transformer_of_vaswani_et_al_has_its_parameters():
 
 def test_the_base_gpt_has_the_parameters_of_the_checkpoint_gpt2():
     """124,439,808, as the hub counts them: 50,257 pieces, 1,024 positions; the paper prints 117 million, of an earlier count."""
-    config = gpt.config("gpt-base", {"labels": [], "vocab_size": 50257, "pad_token_id": 0, "eos_token_id": 0, "max_length": 1024})
+    config = config_of("gpt-base", {"labels": [], "vocab_size": 50257, "pad_token_id": 0, "eos_token_id": 0, "max_length": 1024})
     assert parameters(GPT2LMHeadModel, config) == 124_439_808
 
 
 @pytest.mark.parametrize(("size", "millions"), [("vit-tiny", 5.7), ("vit-small", 22.1)])
 def test_the_small_transformers_of_touvron_et_al_have_their_parameters(size, millions):
     """At 224 pixels, patches of 16, a thousand classes."""
-    config = vit.config(size, {"labels": list(map(str, range(1000))), "image_size": (224, 224), "channels": 3})
+    config = config_of(size, {"labels": list(map(str, range(1000))), "image_size": (224, 224), "channels": 3})
     assert config.patch_size == 16
     assert parameters(AutoModelForImageClassification.from_config, config) / 1e6 == pytest.approx(millions, abs=0.05)
 

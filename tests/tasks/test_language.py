@@ -9,8 +9,8 @@ import torch
 from penjing.core.data import Data, DataOptions
 from penjing.core.errors import DataError, ModelError
 from penjing.core.find import find
+from penjing.core.new_text import NewText
 from penjing.core.runtime import Runtime
-from penjing.core.tokenizing import Tokenizing
 from penjing.engine import create
 from penjing.engine.anatomy import anatomy
 from penjing.engine.batches import Encoded
@@ -30,7 +30,7 @@ CHAT = [
 
 def made(task, size, **words):
     kind = find("tasks", task).TASK()
-    return create.create(size, kind, ROWS, Runtime(), tokenizing=Tokenizing(vocabulary=300, **words))
+    return create.create(size, kind, ROWS, Runtime(), new_text=NewText(vocabulary=300, **words))
 
 
 @pytest.fixture(scope="module")
@@ -192,6 +192,6 @@ def test_chances_of_n_grams_sum_to_one_and_follow_kneser_and_ney(writer):
 def test_words_are_cut_at_spaces_and_the_end_of_a_line_is_a_word():
     rows = [{"text": " no it was n't <unk> \n the N cats \n"}] * 3
     kind = find("tasks", "text-generation").TASK()
-    tokenizer = create.create("gpt-tiny", kind, rows, Runtime(), tokenizing=Tokenizing("word")).processor
+    tokenizer = create.create("gpt-tiny", kind, rows, Runtime(), new_text=NewText("word")).processor
     assert tokenizer.tokenize(rows[0]["text"]) == ["no", "it", "was", "n't", "<unk>", "\n", "the", "N", "cats", "\n"]
     assert tokenizer.tokenize("no dogs") == ["no", "[UNK]"]

@@ -16,8 +16,8 @@ from penjing.core.data import Data, DataOptions
 from penjing.core.errors import DataError, OptionError
 from penjing.core.examples import read
 from penjing.core.find import find
+from penjing.core.new_text import NewText
 from penjing.core.runtime import Runtime
-from penjing.core.tokenizing import Tokenizing
 from penjing.engine import create
 from penjing.tasks._answers import NONE, exact, f1, span
 from tests.contract.test_tasks import batch_of
@@ -61,7 +61,7 @@ def test_the_metrics_are_means_over_the_rows_and_so_are_resamples():
 def test_every_answer_comes_back_from_its_tokens_whatever_cuts_the_text(tokenizer):
     draw = random.Random(0)
     rows = [question(draw, num_words) for num_words in [*range(1, 30), 200, 400]]
-    processor = create.create("bert-tiny", TASK, rows, Runtime(), tokenizing=Tokenizing(tokenizer)).processor
+    processor = create.create("bert-tiny", TASK, rows, Runtime(), new_text=NewText(tokenizer)).processor
     for row in rows:
         batch = batch_of(TASK, [row], processor)
         (reply,) = TASK.of({"no_answer_threshold": 1.0}).decode(sure_of(batch), batch, processor)

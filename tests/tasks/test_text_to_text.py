@@ -14,7 +14,7 @@ from penjing.core.contracts import Prediction
 from penjing.core.data import Data, DataOptions
 from penjing.core.errors import DataError
 from penjing.core.examples import read
-from penjing.core.tokenizing import Tokenizing
+from penjing.core.new_text import NewText
 from penjing.engine import tokenizers
 from penjing.engine.batches import Encoded
 from penjing.tasks.summarization import Summarization
@@ -36,7 +36,7 @@ def adapted(kind, path, *columns):
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return tokenizers.train(lambda: [text for pair in PAIRS for text in pair], Tokenizing("bpe", 300), writes=True)
+    return tokenizers.train(lambda: [text for pair in PAIRS for text in pair], NewText("bpe", 300), writes=True)
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ from penjing.core.data import Data, DataOptions
 from penjing.core.errors import DataError
 from penjing.core.examples import read
 from penjing.core.find import find
+from penjing.core.new_text import NewText
 from penjing.core.runtime import Runtime
-from penjing.core.tokenizing import Tokenizing
 from penjing.engine import create
 from penjing.tasks import _spans, _transitions, _words
 from penjing.tasks._rows_of_words import from_text
@@ -35,7 +35,7 @@ def sentences(labels, number=200, seed=0):
 
 
 def loaded(task, examples, tokenizer="wordpiece"):
-    return create.create("bert-tiny", task, examples, Runtime(), tokenizing=Tokenizing(tokenizer))
+    return create.create("bert-tiny", task, examples, Runtime(), new_text=NewText(tokenizer))
 
 
 @pytest.mark.parametrize("labels", [BIO, BIOES])

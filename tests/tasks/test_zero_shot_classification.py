@@ -6,7 +6,7 @@ from transformers import AutoModel, AutoModelForSequenceClassification, AutoToke
 
 from penjing.core.collate import ROW
 from penjing.core.find import find
-from penjing.core.tokenizing import Tokenizing
+from penjing.core.new_text import NewText
 from penjing.engine import tokenizers
 
 TASK = find("tasks", "zero-shot-classification").TASK
@@ -58,7 +58,7 @@ def test_a_model_of_entailment_answers_as_the_pipeline_of_transformers(text_pare
 
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_a_language_model_answers_the_label_that_the_text_makes_likelier_most(side):
-    words = Tokenizing("bpe", 400, context=64)
+    words = NewText("bpe", 400, context=64)
     tokenizer = tokenizers.train(lambda: TEXTS, words, writes=True, goes_on=True)
     tokenizer.padding_side = side
     torch.manual_seed(0)

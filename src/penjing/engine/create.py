@@ -12,8 +12,8 @@ from penjing.core.contracts import Example, Task
 from penjing.core.errors import ModelError, TaskError, nearest
 from penjing.core.examples import Examples, spread
 from penjing.core.model_dir import NEW, ModelDir
+from penjing.core.new_text import NewText
 from penjing.core.runtime import Runtime
-from penjing.core.tokenizing import Tokenizing
 from penjing.engine import tokenizers
 from penjing.engine.load import Loaded, goes_on, load, register_families, suits, task_name
 
@@ -37,9 +37,9 @@ def check_size(size: str, task: Task) -> None:
     known = sizes()
     if size not in known:
         raise ModelError(f"no size called {size!r}", wanted=nearest(size, known), fix="penjing families lists them")
-    media = find.find("families", known[size]).MEDIA
+    media = family_of(size).MEDIA
     if task.media not in media or not suits(of_size(size), task):
-        fitting = [s for s, name in known.items() if task.media in find.find("families", name).MEDIA and suits(of_size(s), task)]
+        fitting = [size for size in known if task.media in family_of(size).MEDIA and suits(of_size(size), task)]
         reads = f"reads {' and '.join(media)}, the task {task.media}"
         raise TaskError(
             f"new:{size} {reads if task.media not in media else f'is not built for {task_name(task)}'}",
@@ -48,45 +48,60 @@ def check_size(size: str, task: Task) -> None:
         )
 
 
+def family_of(size: str) -> Any:
+    """The module of the family that has this size."""
+    return find.find("families", sizes()[size])
+
+
+def positions_of(size: str) -> list[str]:
+    """The kinds of positions that a size can be made with, its usual one first; empty where its family has one kind alone."""
+    return [*getattr(family_of(size), "POSITIONS", ())]
+
+
 def of_size(size: str) -> PretrainedConfig:
     """The config of a size for usual rows of what it reads first."""
+    return config_of(size, {**USUAL[family_of(size).MEDIA[0]][1], "labels": ["a", "b"]})
+
+
+def config_of(size: str, facts: dict[str, Any], positions: str | None = None) -> Any:
+    """The config of a fresh model, for data of which facts and labels are told."""
     register_families()
-    family = find.find("families", sizes()[size])
-    return family.config(size, {**USUAL[family.MEDIA[0]][1], "labels": ["a", "b"]})  # type: ignore[no-any-return]
+    config = family_of(size).config(size, {**facts, "positions": positions or next(iter(positions_of(size)), None)})
+    config.id2label = dict(enumerate(facts["labels"]))
+    config.label2id = {label: number for number, label in config.id2label.items()}
+    return config
 
 
 def outline(size: str) -> PreTrainedModel:
     """A model of a size for usual rows of what it reads first, without its weights: nothing is allocated."""
-    config, (task, _) = of_size(size), USUAL[find.find("families", sizes()[size]).MEDIA[0]]
+    config, (task, _) = of_size(size), USUAL[family_of(size).MEDIA[0]]
     auto = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else find.find("tasks", task).TASK.auto_model
     with torch.device("meta"):
         return auto.from_config(config)  # type: ignore[no-any-return]
 
 
 def begun(
-    base: str | ModelDir, task: Task, rows: Sequence[Example], runtime: Runtime, processor: Any = None, tokenizing: Tokenizing | None = None
+    base: str | ModelDir, task: Task, rows: Sequence[Example], runtime: Runtime, processor: Any = None, new_text: NewText | None = None
 ) -> Loaded:
     """What a training begins with: for new:<size> a model as `create` makes it, else that of a directory."""
     if isinstance(base, str) and base.startswith(NEW):
-        return create(base.removeprefix(NEW), task, rows, runtime, processor, tokenizing)
+        return create(base.removeprefix(NEW), task, rows, runtime, processor, new_text)
     return _bounded(load(ModelDir.open(base, runtime), task, runtime), rows)
 
 
 def create(
-    size: str, task: Task, rows: Sequence[Example], runtime: Runtime, processor: Any = None, tokenizing: Tokenizing | None = None
+    size: str, task: Task, rows: Sequence[Example], runtime: Runtime, processor: Any = None, new_text: NewText | None = None
 ) -> Loaded:
     """An untrained model of a size, its weights drawn from the seed.
 
     rows        training rows: what the model must know of the data is learnt from them
     processor   that of a teacher, so that both see the same tokens or pixels; made anew where None
-    tokenizing  which tokenizer is made
+    new_text    which tokenizer and positions a text model gets
     """
     check_size(size, task)
-    register_families()
-    family = find.find("families", sizes()[size])
+    made = new_text or NewText()
     facts = {**task.facts(rows), "labels": task.outputs}
     if task.media == "text":
-        made = tokenizing or Tokenizing()
         processor = processor or tokenizers.train(lambda: texts(task, rows, _enough(task, rows)), made, task.generates, goes_on(task))
         end = processor.sep_token_id if processor.eos_token_id is None else processor.eos_token_id
         facts |= {"vocab_size": len(processor), "max_length": processor.model_max_length, "pad_token_id": processor.pad_token_id}
@@ -95,7 +110,7 @@ def create(
     if task.media == "sound":
         facts["image_size"] = _log_mel_size(processor, size)
     torch.manual_seed(runtime.seed)
-    config = family.config(size, facts)
+    config = config_of(size, facts, made.positions)
     config.problem_type = task.problem_type
     model = task.auto_model.from_config(config).to(runtime.device)
     if goes_on(task):

@@ -26,7 +26,7 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import BertTokenizer, PreTrainedTokenizerFast
 
-from penjing.core.tokenizing import Tokenizing
+from penjing.core.new_text import NewText
 
 SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
 _SPECIALS = list(SPECIAL.values())
@@ -41,7 +41,7 @@ _DIGITS = 6  # of a score; the order of summation moves the 12th and later
 Texts = Callable[[], Iterable[str]]
 
 
-def train(texts: Texts, tokenizing: Tokenizing, writes: bool = False, goes_on: bool = False) -> Any:
+def train(texts: Texts, new_text: NewText, writes: bool = False, goes_on: bool = False) -> Any:
     """A tokenizer learnt from texts, which are read once or twice.
 
     writes    whether it is for a model that writes
@@ -49,9 +49,9 @@ def train(texts: Texts, tokenizing: Tokenizing, writes: bool = False, goes_on: b
 
     Fewer pieces than asked for where the texts do not hold more; more where their letters alone are more.
     """
-    kind = tokenizing.tokenizer or ("bpe" if writes else "wordpiece")
-    tokenizer = _KINDS[kind](texts, tokenizing.size)
-    tokenizer.model_max_length = tokenizing.window
+    kind = new_text.tokenizer or ("bpe" if writes else "wordpiece")
+    tokenizer = _KINDS[kind](texts, new_text.size)
+    tokenizer.model_max_length = new_text.window
     if writes:
         tokenizer.model_input_names = ["input_ids", "attention_mask"]
     if goes_on:

@@ -7,10 +7,14 @@ Every file here is a family and provides
                                 families share a size
     config(size, facts)         the config of a fresh model; KeyError for a size that SIZES lacks
 
-`facts` tells what the data are: `labels` (list of str) always; images add `image_size` (height, width) and `channels`;
-sounds the same of their log-mel, an image (frames, mel bins) of one channel; texts add `vocab_size`, `max_length` and the
-numbers of marks: `pad_token_id`, `cls_token_id`, `eos_token_id`. A family ignores facts it does not read. Which tasks a
-size can do is what transformers has its architecture for.
+A family of texts that lets choose where its positions come from says so by
+
+    POSITIONS                   {"learned", "sinusoidal", "rotary" or "none": what config makes of it}, its usual kind first
+
+`facts` tells what the data are: of images `image_size` (height, width) and `channels`; of sounds the same of their log-mel, an
+image (frames, mel bins) of one channel; of texts `vocab_size`, `max_length`, the numbers of marks `pad_token_id`, `cls_token_id`,
+`eos_token_id`, and the chosen kind of `positions`. A family ignores facts it does not read; labels are written into its config
+by engine/create.py. Which tasks a size can do is what transformers has its architecture for.
 
 A family that transformers lacks has the `model_type` "penjing_<file name>" and provides as well
 

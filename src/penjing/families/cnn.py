@@ -110,13 +110,11 @@ class CNNForAudioClassification(CNN):
 
 
 def config(size: str, facts: dict) -> CNNConfig:
-    """The config of a fresh network for these data; reads `labels`, `image_size`, `channels`."""
+    """The config of a fresh network for these data; reads `image_size`, `channels`."""
     return CNNConfig(
         **SIZES[size],
         num_channels=facts["channels"],
         image_size=list(facts["image_size"]),
-        id2label=dict(enumerate(facts["labels"])),
-        label2id={label: number for number, label in enumerate(facts["labels"])},
     )
 
 

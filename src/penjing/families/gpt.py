@@ -18,7 +18,7 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 def config(size: str, facts: dict) -> GPT2Config:
-    """The config of a fresh model for these data; reads `labels`, `vocab_size`, `pad_token_id`, `eos_token_id`, `max_length`."""
+    """The config of a fresh model for these data; reads `vocab_size`, `pad_token_id`, `eos_token_id`, `max_length`."""
     return GPT2Config(
         **SIZES[size],
         vocab_size=facts["vocab_size"],
@@ -26,6 +26,4 @@ def config(size: str, facts: dict) -> GPT2Config:
         pad_token_id=facts["pad_token_id"],
         bos_token_id=facts["eos_token_id"],
         eos_token_id=facts["eos_token_id"],
-        id2label=dict(enumerate(facts["labels"])),
-        label2id={label: number for number, label in enumerate(facts["labels"])},
     )

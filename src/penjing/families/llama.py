@@ -2,11 +2,14 @@
 
 Touvron et al. 2023, "LLaMA: open and efficient foundation language models", section 2.2. Heads of 64 (tiny: 32), of which two share keys
 and values (Ainslie et al. 2023); feed-forward 8/3 times as wide, to the next multiple of 64; embeddings that are the head too.
+What reads in one direction can do without positions (Kazemnejad et al. 2023, "The impact of positional encoding on length
+generalization"), as SmolLM3 does.
 """
 
+import functools
 from typing import Any
 
-from transformers import LlamaConfig
+from transformers import LlamaConfig, SmolLM3Config
 
 MEDIA = ("text",)
 SIZES: dict[str, dict[str, Any]] = {
@@ -14,11 +17,12 @@ SIZES: dict[str, dict[str, Any]] = {
     "llama-mini": {"num_hidden_layers": 4, "hidden_size": 256, "num_attention_heads": 4, "intermediate_size": 704},
     "llama-small": {"num_hidden_layers": 6, "hidden_size": 512, "num_attention_heads": 8, "intermediate_size": 1408},
 }
+POSITIONS: dict[str, Any] = {"rotary": LlamaConfig, "none": functools.partial(SmolLM3Config, no_rope_layer_interval=1)}  # in no layer
 
 
-def config(size: str, facts: dict) -> LlamaConfig:
-    """The config of a fresh model for these data; reads `labels`, `vocab_size`, `pad_token_id`, `eos_token_id`, `max_length`."""
-    return LlamaConfig(
+def config(size: str, facts: dict) -> LlamaConfig | SmolLM3Config:
+    """The config of a fresh model for these data; reads `vocab_size`, `pad_token_id`, `eos_token_id`, `max_length`, `positions`."""
+    return POSITIONS[facts["positions"]](  # type: ignore[no-any-return]
         **SIZES[size],
         num_key_value_heads=SIZES[size]["num_attention_heads"] // 2,
         tie_word_embeddings=True,
@@ -27,6 +31,4 @@ def config(size: str, facts: dict) -> LlamaConfig:
         pad_token_id=facts["pad_token_id"],
         bos_token_id=facts["eos_token_id"],
         eos_token_id=facts["eos_token_id"],
-        id2label=dict(enumerate(facts["labels"])),
-        label2id={label: number for number, label in enumerate(facts["labels"])},
     )

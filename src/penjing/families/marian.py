@@ -2,11 +2,12 @@
 
 Vaswani et al. 2017, "Attention is all you need": table 3 has `base`; positions of section 3.5, and one table for what is read, written and
 told, as in 3.4. The feed-forward part is four times as wide as the rest.
+With learned positions it is BART (Lewis et al. 2020, section 2.1).
 """
 
 from typing import Any
 
-from transformers import MarianConfig
+from transformers import BartConfig, MarianConfig
 
 MEDIA = ("text",)
 SIZES: dict[str, dict[str, Any]] = {
@@ -14,13 +15,14 @@ SIZES: dict[str, dict[str, Any]] = {
     "marian-mini": {"d_model": 256, "encoder_layers": 4, "decoder_layers": 4},
     "marian-base": {"d_model": 512, "encoder_layers": 6, "decoder_layers": 6},
 }
+POSITIONS = {"sinusoidal": MarianConfig, "learned": BartConfig}
 
 
-def config(size: str, facts: dict) -> MarianConfig:
-    """The config of a fresh model; reads `labels`, `vocab_size`, `max_length`, `pad_`, `cls_` (begins what is written), `eos_token_id`."""
+def config(size: str, facts: dict) -> MarianConfig | BartConfig:
+    """The config of a fresh model; reads `vocab_size`, `max_length`, `positions`, `pad_`, `eos_`, and to begin with `cls_token_id`."""
     width = SIZES[size]["d_model"]
     sizes = {"ffn_dim": 4 * width, "attention_heads": max(4, width // 64)}
-    return MarianConfig(
+    return POSITIONS[facts["positions"]](
         **SIZES[size],
         **{f"{part}_{name}": value for part in ("encoder", "decoder") for name, value in sizes.items()},
         vocab_size=facts["vocab_size"],
@@ -31,6 +33,4 @@ def config(size: str, facts: dict) -> MarianConfig:
         decoder_start_token_id=facts["cls_token_id"],
         forced_eos_token_id=None,
         scale_embedding=True,
-        id2label=dict(enumerate(facts["labels"])),
-        label2id={label: number for number, label in enumerate(facts["labels"])},
     )

@@ -16,7 +16,7 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 def config(size: str, facts: dict) -> MixtralConfig:
-    """The config of a fresh model for these data; reads `labels`, `vocab_size`, `pad_token_id`, `eos_token_id`, `max_length`."""
+    """The config of a fresh model for these data; reads `vocab_size`, `pad_token_id`, `eos_token_id`, `max_length`."""
     return MixtralConfig(
         **SIZES[size],
         num_key_value_heads=SIZES[size]["num_attention_heads"] // 2,
@@ -29,6 +29,4 @@ def config(size: str, facts: dict) -> MixtralConfig:
         pad_token_id=facts["pad_token_id"],
         bos_token_id=facts["eos_token_id"],
         eos_token_id=facts["eos_token_id"],
-        id2label=dict(enumerate(facts["labels"])),
-        label2id={label: number for number, label in enumerate(facts["labels"])},
     )

@@ -16,7 +16,7 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 def config(size: str, facts: dict) -> ModernBertConfig:
-    """The config of a fresh model for these data; reads `labels`, `vocab_size`, `pad_token_id`, `eos_token_id`, `max_length`."""
+    """The config of a fresh model for these data; reads `vocab_size`, `pad_token_id`, `eos_token_id`, `max_length`."""
     hidden = SIZES[size]["hidden_size"]
     return ModernBertConfig(
         **SIZES[size],
@@ -30,6 +30,4 @@ def config(size: str, facts: dict) -> ModernBertConfig:
         bos_token_id=facts["cls_token_id"],
         sep_token_id=facts["eos_token_id"],
         eos_token_id=facts["eos_token_id"],
-        id2label=dict(enumerate(facts["labels"])),
-        label2id={label: number for number, label in enumerate(facts["labels"])},
     )

@@ -349,15 +349,13 @@ HEADS = {
 
 
 def config(size: str, facts: dict) -> RNNConfig:
-    """The config of a fresh network; reads `labels`, `vocab_size`, `pad_`, `cls_` (begins what is written), `eos_token_id`."""
+    """The config of a fresh network; reads `vocab_size`, `pad_`, `cls_` (begins what is written), `eos_token_id`."""
     return RNNConfig(
         **SIZES[size],
         vocab_size=facts["vocab_size"],
         pad_token_id=facts["pad_token_id"],
         eos_token_id=facts["eos_token_id"],
         decoder_start_token_id=facts["cls_token_id"],
-        id2label=dict(enumerate(facts["labels"])),
-        label2id={label: number for number, label in enumerate(facts["labels"])},
     )
 
 

@@ -16,7 +16,7 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 def config(size: str, facts: dict) -> T5Config:
-    """The config of a fresh model; reads `labels`, `vocab_size`, `max_length`, `pad_`, `cls_` (begins what is written), `eos_token_id`."""
+    """The config of a fresh model; reads `vocab_size`, `max_length`, `pad_`, `cls_` (begins what is written), `eos_token_id`."""
     return T5Config(  # type: ignore[call-arg]  # not all that configs of T5 hold is declared
         **SIZES[size],
         d_kv=64,
@@ -25,6 +25,4 @@ def config(size: str, facts: dict) -> T5Config:
         pad_token_id=facts["pad_token_id"],
         eos_token_id=facts["eos_token_id"],
         decoder_start_token_id=facts["cls_token_id"],
-        id2label=dict(enumerate(facts["labels"])),
-        label2id={label: number for number, label in enumerate(facts["labels"])},
     )

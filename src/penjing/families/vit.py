@@ -20,15 +20,13 @@ FEWEST_PATCHES = 8  # along the shorter side: smaller images get smaller patches
 
 
 def config(size: str, facts: dict) -> ViTConfig:
-    """The config of a fresh model for these data; reads `labels`, `image_size`, `channels`."""
+    """The config of a fresh model for these data; reads `image_size`, `channels`."""
     return ViTConfig(
         **SIZES[size],
         intermediate_size=4 * SIZES[size]["hidden_size"],
         image_size=list(facts["image_size"]),
         patch_size=patch(*facts["image_size"]),
         num_channels=facts["channels"],
-        id2label=dict(enumerate(facts["labels"])),
-        label2id={label: number for number, label in enumerate(facts["labels"])},
     )
 
 

@@ -13,9 +13,9 @@ from penjing.core.find import find, names
 from penjing.core.generation import Generation
 from penjing.core.kinds import KINDS, is_list
 from penjing.core.model_dir import BY_WORDS, NEW, ModelDir
+from penjing.core.new_text import NewText
 from penjing.core.options import spell
 from penjing.core.runtime import Runtime, gpus, place_of_rank
-from penjing.core.tokenizing import Tokenizing
 from penjing.core.training import Training
 
 GROWING = ("pretrain", "finetune")  # stages that may begin with new:<size>
@@ -151,9 +151,9 @@ def _require_models(stage: str, base: ModelDir | str, options: Any, task: type[T
         if not size.startswith(NEW):
             raise OptionError(f"--students cannot be {size!r}", wanted="new:<size>", fix="penjing families lists the sizes")
         check_size(size.removeprefix(NEW), task())
-    if "tokenizing" in vars(options):
-        _require_new_text(base, task, options.tokenizing)
-        _require_whole_text(task, options.tokenizing)
+    if "new_text" in vars(options):
+        _require_new_text(base, task, options.new_text)
+        _require_whole_text(task, options.new_text)
     if "student" in vars(options):
         if options.student is None:
             raise OptionError("--student must be given", wanted="new:<size> or a model directory", fix="penjing families lists the sizes")
@@ -244,19 +244,27 @@ def _fitting(task: type[Task]) -> str:
     return ", ".join(name for name in names(AUGMENT) if find(AUGMENT, name).KIND in task.input_columns().values()) or "none of them"
 
 
-def _require_new_text(base: ModelDir | str, task: type[Task], tokenizing: Tokenizing) -> None:
-    """Raise OptionError for a tokenizer that would not be made."""
-    flag = next((spell(name) for name, value in vars(tokenizing).items() if value is not None), None)
+def _require_new_text(base: ModelDir | str, task: type[Task], new_text: NewText) -> None:
+    """Raise OptionError for a tokenizer that would not be made, and for positions that the family does not have."""
+    from penjing.engine.create import positions_of
+
+    flag = next((spell(name) for name, value in vars(new_text).items() if value is not None), None)
     if flag and (isinstance(base, ModelDir) or task.media != "text"):
-        why = "which has its tokenizer" if task.media == "text" else f"which reads {task.media}"
+        why = "which is made already" if task.media == "text" else f"which reads {task.media}"
         raise OptionError(f"{flag} is not for {base}, {why}", wanted="a new text model, new:<size>", fix=f"leave {flag} out")
+    if new_text.positions and new_text.positions not in (kinds := positions_of(str(base).removeprefix(NEW))):
+        raise OptionError(
+            f"{base} has no {new_text.positions} positions",
+            wanted=" or ".join(map(repr, kinds)) or "no --positions, as its family has one kind alone",
+            fix="penjing families lists who lets choose",
+        )
 
 
-def _require_whole_text(task: type[Task], tokenizing: Tokenizing) -> None:
+def _require_whole_text(task: type[Task], new_text: NewText) -> None:
     """Raise OptionError for a tokenizer that loses capitals and spaces where a text is to be gone on with."""
     from penjing.engine.load import goes_on
 
-    if tokenizing.tokenizer == "wordpiece" and goes_on(task):
+    if new_text.tokenizer == "wordpiece" and goes_on(task):
         raise OptionError(
             "--tokenizer wordpiece loses capitals and spaces, and this model shall write them",
             wanted="'bpe', 'unigram' or 'word'",

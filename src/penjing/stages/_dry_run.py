@@ -97,7 +97,7 @@ def _trained(prepared: Call) -> tuple[Any, Any]:
     stage, base, task, data, options, runtime = prepared
     rows = data.role("train")
     if stage in GROWING:
-        return create.begun(base, task, rows, runtime, tokenizing=options.tokenizing), task.loss
+        return create.begun(base, task, rows, runtime, new_text=options.new_text), task.loss
     whole = load.load(base, task, runtime)  # type: ignore[arg-type]
     if stage == "distill":
         student = create.begun(options.student, task, rows, runtime, whole.processor)

@@ -13,10 +13,10 @@ from penjing.core.errors import ModelError, nearest
 from penjing.core.examples import Examples
 from penjing.core.find import find, names
 from penjing.core.model_dir import ModelDir
+from penjing.core.new_text import NewText
 from penjing.core.options import Between
 from penjing.core.report import Report
 from penjing.core.runtime import Runtime
-from penjing.core.tokenizing import Tokenizing
 from penjing.core.training import Training
 from penjing.core.unlabelled import unseen
 from penjing.methods.semi import Functions
@@ -46,7 +46,7 @@ class Options:
     semi: Annotated[str, "how these are learnt from: pseudo-labels, or consistency, which needs --augment"] = "pseudo-labels"
     confidence: Annotated[float, "how sure of a row without label a model must be to learn from it", Between(0, 1)] = 0.95
     training: Training = Training()
-    tokenizing: Tokenizing = Tokenizing()
+    new_text: NewText = NewText()
     data: DataOptions = DataOptions()
     settings: Any = None
 
@@ -88,7 +88,7 @@ def _trained(
     """
     from penjing.engine import create, fit, priors
 
-    loaded = create.begun(base, task, train_rows, runtime, tokenizing=options.tokenizing)
+    loaded = create.begun(base, task, train_rows, runtime, new_text=options.new_text)
     usual, repeats = _loss(task, train_rows, options)
     begun = learner(loaded, options, runtime)
     with priors.begun(loaded, train_rows.only(task.target_columns)) as standardised:

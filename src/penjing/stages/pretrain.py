@@ -7,9 +7,9 @@ from typing import Annotated
 from penjing.core.contracts import Task
 from penjing.core.data import Data, DataOptions
 from penjing.core.model_dir import ModelDir
+from penjing.core.new_text import NewText
 from penjing.core.report import Report
 from penjing.core.runtime import Runtime
-from penjing.core.tokenizing import Tokenizing
 from penjing.core.training import Training
 
 LOOKS = 10  # times that it is measured, evenly spread
@@ -22,7 +22,7 @@ class Options:
     task: Annotated[str | None, "text-generation or fill-mask; where not given, that which MODEL is made for"] = None
     beginnings: Annotated[list[str] | None, "texts that it goes on with, or fills, each time it is measured; else of the tune rows"] = None
     training: Training = Training(epochs=1.0, learning_rate=1e-3, schedule="cosine", weight_decay=0.1)
-    tokenizing: Tokenizing = Tokenizing()
+    new_text: NewText = NewText()
     data: DataOptions = DataOptions()
 
 
@@ -35,7 +35,7 @@ def pretrain(base: ModelDir | str, task: Task, data: Data, options: Options, *, 
 
     gate.warm_up()
     train_rows, tune_rows = data.role("train"), data.role("tune")
-    loaded = create.begun(base, task, train_rows, runtime, tokenizing=options.tokenizing)
+    loaded = create.begun(base, task, train_rows, runtime, new_text=options.new_text)
     blocks = corpus.packed(train_rows, task, loaded.processor, runtime.seed, runtime.quiet)
     shown = samples.Samples(options.beginnings or samples.beginnings(task, tune_rows), loaded, runtime)
     training = fit.fit(loaded, task.loss, blocks, tune_rows, options.training, runtime, out, looks=LOOKS, show=shown)

@@ -7,7 +7,7 @@ from torch import nn
 from penjing.core.contracts import Batch
 from penjing.engine.backends.onnxruntime import OnnxRuntimeBackend
 from penjing.engine.backends.openvino import OpenVinoBackend
-from penjing.engine.load import register_families
+from penjing.engine.create import config_of
 from penjing.families import rnn
 from penjing.methods.quantize import int8
 from penjing.methods.quantize._graph import SMALL
@@ -34,10 +34,9 @@ def rounded(model):
     ("cell", "engine"), [("rnn", "onnxruntime"), ("gru", "onnxruntime"), ("lstm", "onnxruntime"), ("lstm", "openvino")]
 )
 def test_an_artefact_answers_rows_of_any_length_as_torch_with_rounded_weights_does(cell, engine, tmp_path):
-    register_families()
     torch.manual_seed(0)
     facts = {"labels": ["a", "b", "c"], "vocab_size": 200, "pad_token_id": 0, "cls_token_id": 2, "eos_token_id": 3}
-    model = rnn.RNNForSequenceClassification(rnn.config(f"{cell}-mini", facts)).eval()
+    model = rnn.RNNForSequenceClassification(config_of(f"{cell}-mini", facts)).eval()
     made = int8.apply(model, [Batch(rows(2, 9), {}, torch.arange(2))], int8.Options(), engine, tmp_path)
     kind = cell.upper()
     assert made["quantized"] == {"Gather": 1, kind: 2} and made["fp32_cells"] == [kind]

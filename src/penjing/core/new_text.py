@@ -1,4 +1,4 @@
-"""Which tokenizer a new text model gets, and how much it reads at once: options of finetune and pretrain."""
+"""Which tokenizer and positions a new text model gets, and how much it reads at once: options of finetune and pretrain."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -7,8 +7,8 @@ from penjing.core.options import Between
 
 
 @dataclass(frozen=True)
-class Tokenizing:
-    """Options of engine/tokenizers.py; None where the user said nothing, since a model that is there has its own."""
+class NewText:
+    """Options of engine/create.py; None where the user said nothing, since a model that is there has its own."""
 
     tokenizer: Annotated[
         Literal["wordpiece", "bpe", "unigram", "word"] | None,
@@ -16,6 +16,10 @@ class Tokenizing:
     ] = None
     vocabulary: Annotated[int | None, "pieces it learns at most, letters included; 8,000 where not given", Between(300, 1_000_000)] = None
     context: Annotated[int | None, "tokens that it reads at once; 256 where not given", Between(8, 1_000_000)] = None
+    positions: Annotated[
+        Literal["learned", "sinusoidal", "rotary", "none"] | None,
+        "how it knows where a token stands, where its family lets choose (penjing families)",
+    ] = None
 
     @property
     def size(self) -> int:
