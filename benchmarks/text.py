@@ -34,7 +34,7 @@ class Line:
     task: str
     metrics: tuple[str, ...]
     bar: str = ""
-    training: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
     columns: tuple[str, ...] = ()
     seeds: int = 3
     stage: str = "finetune"
@@ -55,7 +55,8 @@ LINES = {
         "ag_news_7k", "minilm", "text-classification", ("accuracy",), "", SENTENCES, ("text=description", "label=label_name")
     ),
     "zero-shot": Line(
-        "ag_news_7k", "minilm", "zero-shot-classification", ("accuracy",), "", {}, ("text=description", "label=label_name"), 1, "evaluate"
+        "ag_news_7k", "minilm", "zero-shot-classification", ("accuracy",), "", {"labels": ["World", "Sports", "Business", "Sci/Tech"]},
+        ("text=description", "label=label_name"), seeds=1, stage="evaluate",
     ),
     "goemotions": Line(
         "goemotions", "minilm", "text-classification", ("micro_f1", "macro_f1"), "", {"epochs": 3, "learning_rate": 3e-4},
@@ -161,9 +162,11 @@ def run(name: str, seed: int, models: dict[str, Any], given: argparse.Namespace)
         return found  # type: ignore[no-any-return]
     runtime, minutes = penjing.Runtime(seed=seed, threads=given.threads), 0.0
     model, data = models.get(line.model, line.model), given.data / line.data
-    words = {"columns": list(line.columns) or None, "task": line.task, "runtime": runtime}
-    if line.stage != "evaluate":
-        model, trained = getattr(penjing, line.stage)(model, data, out=out, **words, **line.training)
+    words: dict[str, Any] = {"columns": list(line.columns) or None, "runtime": runtime}
+    if line.stage == "evaluate":
+        words |= line.options
+    else:
+        model, trained = getattr(penjing, line.stage)(model, data, out=out, task=line.task, **words, **line.options)
         minutes = trained.cost["seconds"] / 60
     report = penjing.evaluate(model, data, rows="tune" if given.tune else "proof", **words)
     found = {
