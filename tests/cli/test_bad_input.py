@@ -307,6 +307,14 @@ WORDS = {
         ["--vocabulary is not for new:cnn-tiny, which reads image", "a new text model"],
     ),
     "a tokenizer that is not there": (["finetune", T, "rows.csv", "--tokenizer=bpf"], ["--tokenizer cannot be 'bpf'", "'bpe'"]),
+    "positions that the family lacks": (
+        ["finetune", "new:bert-tiny", "rows.csv", "--task=text-classification", "--positions=nope"],
+        ["new:bert-tiny cannot be made with --positions nope", "'learned' or 'rotary'", "penjing families"],
+    ),
+    "positions of a family with one kind": (
+        ["finetune", "new:lstm-mini", "rows.csv", "--task=text-classification", "--positions=rotary"],
+        ["cannot be made with --positions rotary", "no --positions"],
+    ),
     "too small a vocabulary": (["finetune", T, "rows.csv", "--vocabulary=9"], ["--vocabulary cannot be '9'", "300 to 1,000,000"]),
     "students without new:": (["shrink", T, "rows.csv", "--students=bert-tiny"], ["--students cannot be 'bert-tiny'", "new:<size>"]),
     "recipe": (["run", "digit"], ["no recipe 'digit'", "'digits'"]),

@@ -9,6 +9,7 @@ import torch
 from transformers import (
     AutoConfig,
     AutoModelForAudioClassification,
+    AutoModelForCausalLM,
     AutoModelForImageClassification,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
@@ -103,6 +104,16 @@ def test_the_smallest_size_answers_and_learns_in_every_parameter(family, media, 
     loss.backward()
     assert loss.isfinite()
     assert [name for name, p in model.named_parameters() if p.grad is None and p.requires_grad] == []
+
+
+@pytest.mark.parametrize(("positions", "sees_order"), [("rotary", True), ("nope", False)])
+def test_without_positions_one_layer_of_a_decoder_cannot_tell_the_order_of_what_was_before(positions, sees_order):
+    torch.manual_seed(0)
+    config = config_of("llama-tiny", FACTS["text"], positions)
+    config.num_hidden_layers = 1
+    model = AutoModelForCausalLM.from_config(config).eval()
+    last = [model(torch.tensor([tokens])).logits[0, -1] for tokens in ([5, 6, 7, 8], [7, 5, 6, 8])]
+    assert torch.allclose(*last, atol=1e-5) != sees_order
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -114,6 +114,22 @@ def test_a_new_text_model_gets_the_tokenizer_that_was_asked_for(reviews, runtime
     assert model.lineage[-1]["options"]["tokenizer"] == "bpe"
 
 
+@pytest.mark.parametrize(
+    ("stage", "size", "positions", "model_type"),
+    [
+        ("finetune", "bert-tiny", "rotary", "roformer"),
+        ("pretrain", "llama-tiny", "nope", "smollm3"),
+        ("pretrain", "llama-tiny", None, "llama"),
+    ],
+)
+def test_positions_are_a_choice_where_transformers_has_the_same_architecture_with_others(
+    stage, size, positions, model_type, reviews, runtime, tmp_path
+):
+    words = {"epochs": 0, "positions": positions, "runtime": runtime, **({"task": "text-classification"} if stage == "finetune" else {})}
+    model, _ = getattr(penjing, stage)(f"new:{size}", reviews, out=tmp_path / "m", **words)
+    assert model.config["model_type"] == model_type
+
+
 def test_a_word_that_no_stage_knows_is_refused_in_python_too(text_parent, reviews, tmp_path):
     with pytest.raises(OptionError, match="no option --epoch"):
         penjing.finetune(text_parent, reviews, out=tmp_path / "x", epoch=3)

@@ -17,8 +17,8 @@ class NewText:
     vocabulary: Annotated[int | None, "pieces it learns at most, letters included; 8,000 where not given", Between(300, 1_000_000)] = None
     context: Annotated[int | None, "tokens that it reads at once; 256 where not given", Between(8, 1_000_000)] = None
     positions: Annotated[
-        Literal["learned", "sinusoidal", "rotary", "none"] | None,
-        "how it knows where a token stands, where its family lets choose (penjing families)",
+        Literal["learned", "sinusoidal", "rotary", "nope"] | None,
+        "how it knows where a token stands, where its family lets choose (penjing families); nope: not at all",
     ] = None
 
     @property

@@ -9,7 +9,7 @@ Every file here is a family and provides
 
 A family of texts that lets choose where its positions come from says so by
 
-    POSITIONS                   {"learned", "sinusoidal", "rotary" or "none": what config makes of it}, its usual kind first
+    POSITIONS                   {"learned", "sinusoidal", "rotary" or "nope" (none): what config makes of it}, its usual kind first
 
 `facts` tells what the data are: of images `image_size` (height, width) and `channels`; of sounds the same of their log-mel, an
 image (frames, mel bins) of one channel; of texts `vocab_size`, `max_length`, the numbers of marks `pad_token_id`, `cls_token_id`,

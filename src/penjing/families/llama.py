@@ -17,7 +17,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "llama-mini": {"num_hidden_layers": 4, "hidden_size": 256, "num_attention_heads": 4, "intermediate_size": 704},
     "llama-small": {"num_hidden_layers": 6, "hidden_size": 512, "num_attention_heads": 8, "intermediate_size": 1408},
 }
-POSITIONS: dict[str, Any] = {"rotary": LlamaConfig, "none": functools.partial(SmolLM3Config, no_rope_layer_interval=1)}  # in no layer
+POSITIONS: dict[str, Any] = {"rotary": LlamaConfig, "nope": functools.partial(SmolLM3Config, no_rope_layer_interval=1)}  # in no layer
 
 
 def config(size: str, facts: dict) -> LlamaConfig | SmolLM3Config:

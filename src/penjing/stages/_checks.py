@@ -254,7 +254,7 @@ def _require_new_text(base: ModelDir | str, task: type[Task], new_text: NewText)
         raise OptionError(f"{flag} is not for {base}, {why}", wanted="a new text model, new:<size>", fix=f"leave {flag} out")
     if new_text.positions and new_text.positions not in (kinds := positions_of(str(base).removeprefix(NEW))):
         raise OptionError(
-            f"{base} has no {new_text.positions} positions",
+            f"{base} cannot be made with --positions {new_text.positions}",
             wanted=" or ".join(map(repr, kinds)) or "no --positions, as its family has one kind alone",
             fix="penjing families lists who lets choose",
         )
