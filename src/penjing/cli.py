@@ -266,6 +266,26 @@ def _predict(parser: Parser, words: list[str]) -> str:
     return "\n".join(map(_line, answers))
 
 
+def _explain(parser: Parser, words: list[str]) -> str:
+    from penjing.stages import _frame
+    from penjing.stages.explain import explain
+
+    known = _frame.stage_flags("explain", _value_of("--method", words))
+    parser.add_argument(MODEL[0], help=MODEL[1])
+    parser.add_argument("INPUT", nargs="+", help="a file of rows, an image, a sound, text, or - for standard input")
+    parser.add_argument("--out", type=Path, metavar="PAGE", help="a page that shows it: why.html")
+    _add_grouped(parser, known, "explain")
+    _common(parser)
+    given = _parse(parser, words, " MODEL INPUT... [--out why.html]")
+    options = {flag.name: given[flag.name] for flag in known if given[flag.name] is not None}
+    found = explain(given["MODEL"], given["INPUT"], out=given["out"], runtime=_runtime(given), **options)
+    if given["json"]:
+        return "\n".join(json.dumps(each, ensure_ascii=False) for each in found)
+    from penjing.engine import words as said
+
+    return "\n\n".join(map(said.explained, found)) + (f"\nwrote {given['out']}" if given["out"] else "")
+
+
 def _line(answer: dict[str, Any]) -> str:
     """An answer as a line: what, how sure, to what."""
     from penjing.engine import words
@@ -414,6 +434,7 @@ _ABOUT = {
 COMMANDS: dict[str, Callable[[Parser, list[str]], str]] = {
     **{stage: _stage(stage) for stage in STAGES},
     "predict": _predict,
+    "explain": _explain,
     "card": _card,
     "run": _run_recipe,
     "sweep": _sweep,

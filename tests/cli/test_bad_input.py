@@ -307,6 +307,14 @@ WORDS = {
         ["--vocabulary is not for new:cnn-tiny, which reads image", "a new text model"],
     ),
     "a tokenizer that is not there": (["finetune", T, "rows.csv", "--tokenizer=bpf"], ["--tokenizer cannot be 'bpf'", "'bpe'"]),
+    "a method of explanation that is not there": (
+        ["explain", T, "fine", "--method=gradcam"],
+        ["no method of explain called", "'grad-cam'"],
+    ),
+    "a method that does not fit": (["explain", T, "fine", "--method=grad-cam"], ["grad-cam does not fit this model", "occlusion"]),
+    "a label to explain that is not there": (["explain", T, "fine", "--label=fine"], ["--label cannot be 'fine'", "'bad' or 'good'"]),
+    "a part that is not there": (["explain", T, "fine", "--part=2"], ["--part cannot be 2", "0 to 0"]),
+    "nothing to explain": (["explain", T, " "], ["nothing to explain", "standard input"]),
     "positions that the family lacks": (
         ["finetune", "new:bert-tiny", "rows.csv", "--task=text-classification", "--positions=nope"],
         ["new:bert-tiny cannot be made with --positions nope", "'learned' or 'rotary'", "penjing families"],

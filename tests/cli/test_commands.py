@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -91,6 +92,31 @@ def test_predict_takes_text_files_and_standard_input(ask, tmp_path, text_parent,
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"splendid bright\n\nawful broken\n")))
     assert [line.split("\t")[0] for line in ask("predict", text_parent, "-").out.splitlines()] == ["good", "bad"]
     assert ask("predict", text_parent, "lovely " * 100).out.startswith("good")  # longer than a file name may be
+
+
+def test_explain_tells_which_words_decide_and_writes_a_page_of_it(ask, tmp_path, text_parent):
+    said = ask("explain", text_parent, "the splendid room", "--out", "why.html")
+    assert said.status == 0 and said.out.startswith("good ") and "wrote why.html" in said.out
+    assert re.search(r"\n  splendid +[+-]", said.out)
+    page = (tmp_path / "why.html").read_text("utf-8")
+    assert "splendid</span>" in page and "<script" not in page and not re.search(r'(href|src)="(?!#|data:)', page)
+    (tmp_path / "rows.csv").write_text("text\nlovely warm film\n这家酒店 dull\n<b>awful</b>\n", "utf-8")
+    said = ask("explain", text_parent, "rows.csv", "--method", "occlusion", "--json", "--out", "rows.html")
+    found = [json.loads(line) for line in said.out.splitlines()]
+    assert [row["input"] for row in found] == ["rows.csv, row 2", "rows.csv, row 3", "rows.csv, row 4"]
+    assert [unit["text"] for unit in found[1]["units"]] == ["这", "家", "酒", "店", "dull"]
+    assert all("这家酒店 dull"[u["start"] : u["end"]] == u["text"] for u in found[1]["units"])
+    assert found[0]["faithfulness"]["shares"][-1] == 1 and found[0]["completeness_gap"] is None
+    assert "<b>awful" not in (tmp_path / "rows.html").read_text("utf-8")
+    assert "All rows" in (tmp_path / "rows.html").read_text("utf-8")
+
+
+def test_explain_takes_images(ask, tmp_path, image_parent):
+    said = ask("explain", image_parent, "sklearn:digits", "--most=2", "--method=grad-cam", "--out=why.html", "--json", "--trust-code")
+    found = [json.loads(line) for line in said.out.splitlines()]
+    assert len(found) == 2 and len(found[0]["units"]) == 64 and "row" in found[0]["units"][0]
+    assert min(unit["score"] for unit in found[0]["units"]) >= 0
+    assert (tmp_path / "why.html").read_text("utf-8").count("<image") == 2
 
 
 def test_a_word_that_looks_like_a_file_is_read_as_text_with_a_notice(ask, text_parent):

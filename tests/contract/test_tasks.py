@@ -14,8 +14,10 @@ from penjing.core.image import Image
 from penjing.core.runtime import Runtime
 from penjing.core.sound import Sound
 from penjing.engine import create
+from penjing.engine.asked import asked, row
 from penjing.engine.backends.torch import TorchBackend
 from penjing.engine.load import suits
+from penjing.engine.reasons import methods_for
 
 LABELS = ["no", "yes", "maybe"]
 SMALLEST = {"text": "bert-tiny", "image": "resnet-tiny", "sound": "cnn-tiny"}
@@ -193,6 +195,33 @@ def test_what_explains_is_one_differentiable_number_a_row(made):
     batch = batch_of(task, examples, processor)
     target = task.target(model(**batch.inputs), batch)
     assert target.shape == (len(examples),) and target.requires_grad
+
+
+def test_an_answer_is_explained_by_every_method_that_fits_the_model(made):
+    task, examples, model, processor = made
+    if "explain" not in task.stages:
+        return
+    example = task.asked({name: examples[3][name] for name in task.input_columns()})
+    if "asked" in example:
+        example = task.row_of(f"word3 {processor.mask_token} word2")
+    batch = batch_of_asked(task, example, processor)
+    (answer,) = task.predict(TorchBackend(model), batch, processor)
+    one = row(model, task, task.answered(example, answer.value or "word"), processor)
+    seen = asked(model, task, one, processor)
+    with torch.no_grad():
+        whole = seen.answer(seen.seen).item()
+    fitting = methods_for(seen)
+    assert {"integrated-gradients", "occlusion"} <= {*fitting} and numpy.isfinite(whole)
+    for name in set(fitting) - {"shapley"}:  # which asks as occlusion does, only more often
+        method = find("methods.explain", name)
+        words = {"steps": 8} if name == "integrated-gradients" else {"samples": 4} if name == "smooth-gradient" else {}
+        scores = method.apply(seen, method.Options(**words))
+        assert scores.shape == (len(one.units),) and scores.isfinite().all(), name
+
+
+def batch_of_asked(task, example, processor) -> Batch:
+    encoded = task.encode(example, processor)
+    return task.collate([{**entry, ROW: 0} for entry in (encoded if isinstance(encoded, list) else [encoded])], processor)
 
 
 def test_the_baseline_learns_and_answers_in_labels(made):

@@ -140,7 +140,7 @@ class Task(ABC):
     model the text, the baseline learns from `encode`d rows, and `stream` and `block` are there."""
     draws: ClassVar[bool] = False
     """Whether `encode` draws something: a training row then carries the key of it as `draw`, another in each epoch."""
-    stages: ClassVar[tuple[str, ...]] = ("finetune", "distill", "prune", "quantize", "shrink", "evaluate", "compare", "predict")
+    stages: ClassVar[tuple[str, ...]] = ("finetune", "distill", "prune", "quantize", "shrink", "evaluate", "compare", "predict", "explain")
 
     def __init__(self, labels: Sequence[str] = (), head: str | None = None):
         self.labels = list(labels)
@@ -248,9 +248,27 @@ class Task(ABC):
     def score(self, predictions: Sequence[Prediction], examples: Sequence[Example]) -> dict[str, float]:
         """Metrics over aligned lists, in [0, 1] where the field does so; pure."""
 
-    @abstractmethod
-    def target(self, outputs: Any, batch: Batch, part: int | None = None) -> "torch.Tensor":
-        """(B,) the differentiable number that an explanation explains; `part` picks a token, box or region."""
+    def read_columns(self, example: Example) -> list[str]:
+        """The columns of a row whose words an explanation speaks of."""
+        return [name for name in self.input_columns() if name in example]
+
+    def answered(self, example: Example, value: Any) -> Example:
+        """A row with the answer in it, where that must stand there to be explained: an answer that is written token by token."""
+        return {**example, self.target_columns[0]: self.as_target(value)} if self.generates else example
+
+    def choice(self, outputs: Any, batch: Batch) -> "torch.Tensor":
+        """(M,) which of its C the model answers in each of the distributions of `logits`."""
+        return self.logits(outputs, batch)[0].argmax(-1)
+
+    def target(self, outputs: Any, batch: Batch, part: int | None = None, choice: "torch.Tensor | None" = None) -> "torch.Tensor":
+        """(B,) the differentiable number that an explanation explains: the logits of what is answered, summed over the parts of a row.
+
+        part      one of them alone: a label of many, a word, a token
+        choice    what to explain in each distribution; where it is None what is answered, which may change with the input
+        """
+        logits, rows = self.logits(outputs, batch)  # (M, C), (M,)
+        chosen = logits.float().max(-1).values if choice is None else logits.float().gather(-1, choice[:, None])[:, 0]
+        return of_rows(chosen, rows, batch, part)
 
     def predict(self, model: Model, batch: Batch, processor: Any) -> list[Prediction]:
         """Answers of a batch, however many calls of the model they take; generative tasks decode step by step here."""
@@ -350,6 +368,22 @@ class Task(ABC):
     def show(self, example: Example) -> dict[str, str]:
         """A row as a reader of the report sees it: {"text": ...} or {"image": data URI}."""
         return {"text": str({name: example[name] for name in self.input_columns()})}
+
+
+def of_rows(each: "torch.Tensor", rows: "torch.Tensor", batch: Batch, part: int | None = None) -> "torch.Tensor":
+    """(B,) sums over the parts of each row of a batch, or its `part`th.
+
+    each    (M,) numbers, those of a row together, rows in the order of the batch
+    rows    (M,) the row of each
+    """
+    import torch
+
+    order = torch.unique_consecutive(batch.rows).to(each.device)
+    places = (rows.to(each.device)[:, None] == order).int().argmax(1)
+    if part is not None:
+        nth = torch.arange(len(each), device=each.device) - torch.searchsorted(places, places)
+        each = each * (nth == part)
+    return torch.zeros(len(order), dtype=each.dtype, device=each.device).index_add(0, places, each)
 
 
 @dataclass(frozen=True)

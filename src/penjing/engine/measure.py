@@ -13,6 +13,7 @@ from penjing.core.progress import progress
 from penjing.core.report import Measure
 from penjing.engine.backends import Backend
 from penjing.engine.batches import Encoded, measuring_batches
+from penjing.maths.flips import discordant, sign_test
 from penjing.maths.intervals import bootstrap, wilson
 
 BATCH_ROWS, BATCH_TOKENS = 64, 8192
@@ -88,8 +89,21 @@ def by_group(task: Task, examples: Examples, answers: Mapping[str, Sequence[Pred
         rows = [i for i, name in enumerate(names) if name == group]
         alone = replace(examples.take(rows), grouped=None)
         found = {who: quality(task, [said[i] for i in rows], alone, seed)[task.primary] for who, said in answers.items()}
-        listed.append({"group": group, "n": n, **found})
+        listed.append({"group": group, "n": n, **found, **_turned(task, alone, [[said[i] for i in rows] for said in answers.values()])})
     return {"column": examples.grouped, "num_groups": len(counts), "largest": listed}
+
+
+def _turned(task: Task, rows: Examples, answers: Sequence[Sequence[Prediction]]) -> dict[str, Any]:
+    """How many rows turned wrong and right from the first model to the second, and the chance of so many wrong were both as good.
+
+    Nothing for one model, or where a row is not simply right or wrong.
+    """
+    scores = [task.per_row(said, rows) for said in answers]
+    if len(scores) < 2 or any(each is None or not {*each} <= {0.0, 1.0} for each in scores):
+        return {}
+    was, now = ([value == 1.0 for value in each or []] for each in scores)
+    worse, better = discordant(*[[float(value) for value in each] for each in (was, now)])
+    return {"worse": worse, "better": better, "chance": sign_test(was, now)}
 
 
 def differing(task: Task, examples: Examples, parent: Sequence[Prediction], child: Sequence[Prediction]) -> list[dict[str, Any]]:

@@ -59,22 +59,28 @@ def page(reports: Sequence[tuple[str, Report, dict[str, Any]]], title: str, abov
     articles = [_article(i, *steps[i], level=2 if alone else 3) for i in order]
     compared = beside.section([(name, report) for name, report, _ in steps])
     below = _identity(steps[main][1]) if alone else _contents(steps)
+    report = steps[main][1]
+    known = [part for part in (report.stage, report.facts.get("task"), report.data.get("name")) if part]
+    footer = "Written by penjing from report.json, which holds every number in full."
+    return document(title, known, below, above + compared + "\n".join(articles), footer)
+
+
+def document(title: str, kicker: Sequence[str], below: str, body: str, footer: str) -> str:
+    """A page of penjing that needs nothing beside itself.
+
+    kicker   words above the title
+    below    HTML below it, in the head of the page; body: all that follows
+    """
     css = files("penjing.engine").joinpath("page.css").read_text("utf-8")
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>\n{css}</style>\n</head>\n<body>\n"
-        f'<header><div class="seal" lang="zh" role="img" aria-label="penjing">盆景</div>\n{_kicker(steps[main][1])}'
-        f"<h1>{escape(title)}</h1>\n{below}</header>\n<main>\n{above}{compared}"
-        + "\n".join(articles)
-        + "\n</main>\n<footer>Written by penjing from report.json, which holds every number in full.</footer>\n</body>\n</html>\n"
+        '<header><div class="seal" lang="zh" role="img" aria-label="penjing">盆景</div>\n'
+        f'<p class="kicker">{escape(" · ".join(kicker))}</p>\n<h1>{escape(title)}</h1>\n{below}</header>\n<main>\n{body}'
+        f"\n</main>\n<footer>{escape(footer)}</footer>\n</body>\n</html>\n"
     )
-
-
-def _kicker(report: Report) -> str:
-    known = [part for part in (report.stage, report.facts.get("task"), report.data.get("name")) if part]
-    return f'<p class="kicker">{escape(" · ".join(known))}</p>\n'
 
 
 def _identity(report: Report) -> str:

@@ -190,6 +190,27 @@ def losses(lines: Sequence[Sequence[tuple[float, float]]], x: str, *, name: str,
         return _svg(figure, name, alt)
 
 
+def leaving(shares: Sequence[float], curves: Mapping[str, Sequence[float]], band: Sequence[Sequence[float]], *, name: str, alt: str) -> str:
+    """How an answer falls and rises as units of the input leave and come, against random orders.
+
+    shares   (S,) of the units
+    curves   (S,) answers for "deletion" and "insertion"
+    band     (R, S) answers of random orders
+    """
+    with _style(name):
+        figure, (axes,) = _figure(200)
+        low, high = ([edge(values) for values in zip(*band)] for edge in (min, max))
+        axes.fill_between(shares, low, high, color=INK["rule"], lw=0)
+        for (key, values), (role, dashes) in zip(curves.items(), (("failed", "-"), ("child", (0, (5, 2))))):
+            axes.plot(shares, values, color=INK[role], lw=1.6, ls=dashes, label=key)
+            axes.annotate(key, (shares[len(shares) // 3], values[len(shares) // 3]), xytext=(4, 4), textcoords="offset points",
+                          fontsize=SMALL, color=INK[role])  # fmt: skip
+        axes.set_xlabel("share of the units that have left, or come")
+        axes.set_ylabel("logit")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.4g} %"))
+        return _svg(figure, name, alt)
+
+
 def _smooth(line: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Each point with the mean over the twentieth of the line that ends in it: single batches differ by more than trainings do."""
     wide = max(1, len(line) // 20)

@@ -5,7 +5,7 @@ Facts are read as `report.json` holds them: plain dicts and lists. `plain` bring
 
 import textwrap
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from penjing.core.report import Measure, Report
@@ -104,6 +104,20 @@ def answer(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def explained(found: Mapping[str, Any]) -> str:
+    """An explanation for a terminal: the answer, and the units of most weight with a bar each."""
+    best = sorted(found["units"], key=lambda unit: -abs(unit["score"]))[:10]
+    most = max((abs(unit["score"]) for unit in best), default=0) or 1
+    names = [unit.get("text") or f"row {unit['row']}, column {unit['column']}" for unit in best]
+    wide = max(map(len, names), default=0)
+    sure = "" if found["score"] is None else f" {found['score']:.3f}"
+    lines = [f"{answer(found['value'])}{sure}  {' '.join(str(found['input']).split())}"]
+    for name, unit in zip(names, best):
+        bar = "█" * round(20 * abs(unit["score"]) / most)
+        lines.append(f"  {name:<{wide}}  {unit['score']:+.3f} {'for    ' if unit['score'] > 0 else 'against'} {bar}")
+    return "\n".join([*lines, *(f"  mind: {text}" for text in found["warnings"])])
 
 
 def shown(name: str, measure: Measure) -> str:
@@ -302,6 +316,35 @@ def flips_sentence(report: Report) -> str:
     share = Measure(flips["share"]["value"], low=flips["share"].get("low"), high=flips["share"].get("high"))
     turned = f": {flips['worse']} turned wrong, {flips['better']} turned right" if "worse" in flips else ""
     return f"{with_interval('share', share)} of the answers on {flips['n']} rows differ from the parent's{turned}."
+
+
+def group_sentences(report: Report) -> list[str]:
+    """The groups in which the model is worse than its parent beyond noise, each in a sentence; the level is shared out over all groups."""
+    groups = (report.facts.get("groups") or {}).get("largest", [])
+    tested = [group for group in groups if "chance" in group]
+    return [
+        f"{group['group']}: worse than the parent beyond noise, of {group['n']} rows {group['worse']} turned wrong, {group['better']} right"
+        for group in tested
+        if group["chance"] < 0.05 / len(tested)
+    ]
+
+
+def reasons_sentences(report: Report) -> list[str]:
+    """How far the model's reasons and distributions are the parent's, and whether a second training would have kept them as well."""
+    found, apart = report.facts.get("reasons"), report.facts.get("divergence")
+    told = [f"Its distributions are {with_interval('divergence', apart)} nats from the parent's (Kullback-Leibler)."] if apart else []
+    if not found or "correlation" not in found:
+        return told
+    alike, same = with_interval("correlation", found["correlation"]), found["overlap"].value
+    told.append(
+        f"Asked why on {found['n']} rows by {found['method']}, the two rank their reasons alike by {alike} (1 is the same), "
+        f"and share {same:.0%} of the five most important."
+    )
+    if floor := found.get("floor"):
+        worse = (found["correlation"].high or 1) < (floor["correlation"].low or 0)
+        said = "so it has reasons of its own, beyond noise" if worse else "so a second training would not have kept them much better"
+        told.append(f"Two trainings of the parent agree by {with_interval('correlation', floor['correlation'])}, {said}.")
+    return told
 
 
 def data_phrase(data: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from penjing.core.contracts import Task
 from penjing.core.data import Data, DataOptions
-from penjing.core.errors import OptionError
+from penjing.core.errors import OptionError, need
 from penjing.core.generation import OWN, Generation
 from penjing.core.model_dir import ModelDir
 from penjing.core.options import Between, Floor
@@ -21,20 +21,31 @@ class Options:
     child: Annotated[Path | None, "the model directory that is compared with MODEL"] = None
     floor: Annotated[Floor, "how much quality may be lost: points (1.0) or a share (3%)"] = Floor("1.0")
     rows: Annotated[Literal["auto", "proof", "tune", "all"], "auto: proof rows, or all of a file new to the models"] = "auto"
+    reasons: Annotated[bool, "also whether the child has the parent's reasons, and how far its distributions are from the parent's"] = False
+    noise_floor: Annotated[Path | None, "a model trained as the parent with another seed: how alike its reasons are, for --reasons"] = None
     threads_timed: Annotated[int, "threads at which latency is measured", Between(1, 1024)] = 1
     generation: Generation = OWN
     data: DataOptions = DataOptions()
 
 
 def compare(base: ModelDir, task: Task, data: Data, options: Options, *, runtime: Runtime) -> Report:
-    """Quality of both, flips, bytes, interleaved latency, and the paired test of the plan."""
-    from penjing.engine import appraise
+    """Quality of both, flips, bytes, interleaved latency, the paired test of the plan; the reasons of both where asked for."""
+    from penjing.engine import appraise, words
 
     if options.child is None:
         raise OptionError("no child to compare with", fix="penjing compare PARENT CHILD DATA")
     child = ModelDir.open(options.child, runtime)
     role, rows = data.measuring_rows(options.rows, [base, child], "compare")
-    return appraise.appraise(
+    report = appraise.appraise(
         "compare", child, task, rows, role, runtime,
         parent=base, threads=options.threads_timed, floor=options.floor, generation=options.generation,
     )  # fmt: skip
+    if options.reasons:
+        from penjing.engine.reasons_kept import divergence, reasons_kept
+
+        need("captum", "explain")
+        other = ModelDir.open(options.noise_floor, runtime) if options.noise_floor else None
+        report.facts["reasons"] = reasons_kept(base, child, task, rows, runtime, other)
+        report.facts["divergence"] = divergence(base, child, task, rows, runtime)
+    report.notes += [*words.group_sentences(report), *words.reasons_sentences(report)]
+    return report

@@ -78,9 +78,6 @@ class OneAnswer(Task):
     def confusion(self, predictions: Sequence[Prediction], examples: Sequence[Example]) -> list[list[int]] | None:
         return self.head.confusion(*self._pairs(predictions, examples))
 
-    def target(self, outputs: Any, batch: Batch, part: int | None = None) -> torch.Tensor:
-        return outputs.logits.max(-1).values  # (B,) the logit of the likeliest label, or the number
-
     def labels_of(self, example: Example) -> list[str]:
         return self.head.labels_of(example["label"])
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 from penjing.core.collate import ROW, pad
-from penjing.core.contracts import Batch, Prediction, RowLoss, Task
+from penjing.core.contracts import Batch, Prediction, RowLoss, Task, of_rows
 from penjing.core.errors import ModelError
 from penjing.maths.losses import cross_entropy
 
@@ -82,13 +82,13 @@ class Language(Task):
         found = zip(loss.total.tolist(), loss.count.tolist(), right.int().tolist(), sizes.tolist())
         return [Prediction(Told(*values)) for values in found]
 
-    def target(self, outputs, batch, part=None):
+    def choice(self, outputs, batch):
+        return counted(outputs, batch)[1]
+
+    def target(self, outputs, batch, part=None, choice=None):
         """(B,) the log probability of the tokens that are told, or of the `part`th of a row."""
-        logits, told, places = counted(outputs, batch)
-        each = -cross_entropy(logits, told).total
-        first = torch.searchsorted(places, places)  # of the same row
-        chosen = torch.ones_like(each) if part is None else (torch.arange(len(each), device=each.device) - first == part).float()
-        return torch.zeros(int(places_of(batch)[-1]) + 1, device=each.device).index_add(0, places, each * chosen)
+        logits, told, _ = counted(outputs, batch)
+        return of_rows(-cross_entropy(logits, told).total, self.logits(outputs, batch)[1], batch, part)
 
     def score(self, predictions, examples):
         return self.scorer(predictions, examples)(numpy.arange(len(predictions)))

@@ -75,9 +75,10 @@ class Pairs(Task):
         pooling = {"word_embedding_dimension": config.hidden_size, "pooling_mode_mean_tokens": True}
         return {"modules.json": modules, "1_Pooling/config.json": pooling}
 
-    def target(self, outputs, batch, part=None):
+    def target(self, outputs, batch, part=None, choice=None):
+        """(B,) how alike the two texts of each row are, their cosine."""
         first, second = both(outputs, batch)
-        return (first * second).sum(-1)  # (B,) cosines
+        return (first * second).sum(-1)
 
     def labels_of(self, example):
         return []

@@ -83,16 +83,14 @@ class TextToText(Task):
         asked = batch._replace(inputs={name: batch.inputs[name] for name in READ}, targets={})
         return [Prediction(text.strip()) for text in model.generate(asked, processor)]
 
-    def target(self, outputs, batch, part=None):
-        """(B,) the logits of the likeliest tokens, summed, or that of the `part`th."""
-        best = outputs.logits.max(-1).values
-        return best.sum(-1) if part is None else best[:, part]
-
     def score(self, predictions, examples):
         return self.scorer(predictions, examples)(numpy.arange(len(predictions)))
 
     def truth(self, example):
         return self.right(example)[0]
+
+    def as_target(self, value):
+        return [value]
 
     def right(self, example):
         """Every right answer."""

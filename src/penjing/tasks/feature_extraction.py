@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy
 import torch
 
-from penjing.core.contracts import IMPOSSIBLE, Prediction, RowLoss
+from penjing.core.contracts import IMPOSSIBLE, Prediction, RowLoss, Task
 from penjing.maths.losses import cross_entropy
 from penjing.tasks._nearest import SHARPNESS, vectors
 from penjing.tasks._pairs import SIDES, VECTORS, Pairs, both
@@ -39,6 +39,7 @@ class Placed(NamedTuple):
 class FeatureExtraction(Pairs):
     columns, target_columns = dict.fromkeys(SIDES, str), ()
     primary, interact, embeds = "recall_at_1", True, True
+    stages = tuple(stage for stage in Task.stages if stage != "explain")  # of two texts sentence-similarity tells why they are alike
     answer = VECTORS + "print(vectors.tolist())"
 
     @classmethod

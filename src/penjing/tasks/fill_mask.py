@@ -10,12 +10,13 @@ answer is the text with the likeliest tokens in their places. A text longer than
 Source   Devlin, Chang, Lee, Toutanova 2019, section 3.1 and A.1
 """
 
+import functools
 import zlib
 
 import numpy
 from transformers import AutoModelForMaskedLM
 
-from penjing.core.contracts import Prediction
+from penjing.core.contracts import Prediction, Task
 from penjing.core.errors import DataError, ModelError
 from penjing.tasks._language import INPUTS, NONE, SIZE, TOKENS, Language, ids_of
 
@@ -35,6 +36,9 @@ class FillMask(Language):
 
     def asked(self, example):
         return {ASKED: example["text"]}
+
+    def read_columns(self, example):
+        return [ASKED]
 
     def encode(self, example, tokenizer):
         room = tokenizer.model_max_length - tokenizer.num_special_tokens_to_add()
@@ -79,13 +83,28 @@ class FillMask(Language):
 
     def collate(self, encoded, tokenizer):
         batch = super().collate(encoded, tokenizer)
-        return batch if batch.targets else batch._replace(origin=[entry[ASKED] for entry in encoded])
+        if batch.targets:
+            return batch
+        return batch._replace(origin=[entry[ASKED] for entry in encoded], told=batch.inputs[INPUTS] == _mask(tokenizer))
+
+    def logits(self, outputs, batch):
+        if batch.targets:
+            return super().logits(outputs, batch)
+        return outputs.logits[batch.told], batch.rows[batch.told.cpu().nonzero()[:, 0]]
+
+    def choice(self, outputs, batch):
+        return super().choice(outputs, batch) if batch.targets else Task.choice(self, outputs, batch)
+
+    def target(self, outputs, batch, part=None, choice=None):
+        """(B,) the log probability of what is told; of a text with masks the logits of what would fill them."""
+        whose = super().target if batch.targets else functools.partial(Task.target, self)
+        return whose(outputs, batch, part, choice)
 
     def predict(self, model, batch, processor):
         if batch.targets:
             return super().predict(model, batch, processor)
         best = model(**batch.inputs).logits.float().softmax(-1).max(-1)
-        masked = (batch.inputs[INPUTS] == _mask(processor)).to(best.values.device)
+        masked = batch.told.to(best.values.device)
         answers = []
         for text, places, tokens, chances in zip(batch.origin, masked, best.indices, best.values):
             for token in tokens[places].tolist():

@@ -145,11 +145,6 @@ class QuestionAnswering(Task):
         window = batch.origin[best]
         return Prediction(span(window.context, window.places[first[best]][0], window.places[last[best]][1]), math.exp(answered[best]))
 
-    def target(self, outputs, batch, part=None):
-        chances = [logits.float().max(-1).values if part is None else logits[:, part].float() for logits in _possible(outputs, batch)]
-        places = _places(batch).to(chances[0].device)
-        return torch.zeros(int(places[-1]) + 1, device=places.device).index_add(0, places, torch.stack(chances).sum(0))
-
     def score(self, predictions, examples):
         return self.scorer(predictions, examples)(numpy.arange(len(predictions)))
 

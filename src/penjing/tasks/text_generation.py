@@ -75,6 +75,14 @@ class TextGeneration(Language):
             return super().predict(model, batch, processor)
         return [Prediction(text) for text in model.generate(batch, processor)]
 
+    def read_columns(self, example):
+        return [name for name in ("prompt", "text") if name in example]
+
+    def answered(self, example, value):
+        if "messages" in example:
+            return {"messages": [*example["messages"], {"role": "assistant", "content": value}]}
+        return {"prompt": example["prompt"], "text": value}
+
     def details(self, value, example):
         return {"told": value.replace("\n", " ⏎ ")} if isinstance(value, str) else {}
 

@@ -144,11 +144,6 @@ class TokenClassification(Task):
             answers.append(Prediction(self._usual([self.labels[tag] for tag in tags]), chance))
         return answers
 
-    def target(self, outputs, batch, part=None):
-        best, places = _of_words(outputs.logits, batch).max(-1).values, _places(batch)
-        chosen = torch.tensor([part in (None, word) for answered in batch.origin for word in answered.words]).to(best.device)
-        return torch.zeros(int(places[-1]) + 1, device=best.device).index_add(0, places.to(best.device), best.float() * chosen)
-
     def score(self, predictions, examples):
         return self.scorer(predictions, examples)(numpy.arange(len(predictions)))
 

@@ -38,7 +38,7 @@ class TopicModeling(Task):
     auto_model, auto_processor, media, reads = AutoModel, AutoTokenizer, "text", ("last_hidden_state",)
     columns, target_columns = {"text": str}, ()
     primary, of_the_whole, open_answers = "coherence", ("coherence", "diversity"), True
-    stages = ("cluster", "quantize", "evaluate", "predict")
+    stages = ("cluster", "quantize", "evaluate", "predict", "explain")
     answer = (
         "import json\nfrom pathlib import Path\n\nimport numpy\n\n"
         'topics = json.loads(Path(folder, "config.json").read_text("utf-8"))["topics"]\n'
@@ -96,9 +96,6 @@ class TopicModeling(Task):
     def decode(self, outputs, batch, processor):
         best = self.logits(outputs, batch)[0].softmax(-1).max(-1)
         return [Prediction(self.labels[i], p) for i, p in zip(best.indices.tolist(), best.values.tolist())]
-
-    def target(self, outputs, batch, part=None):
-        return self.logits(outputs, batch)[0].max(-1).values / SHARPNESS
 
     def score(self, predictions, examples):
         return self.scorer(predictions, examples)(numpy.arange(len(predictions)))

@@ -88,9 +88,6 @@ class ZeroShotClassification(OneAnswer):
         found = self.logits(outputs, batch)[0]
         return self.head.loss(found, batch.targets["label"][:: len(batch.rows) // len(found)])
 
-    def target(self, outputs, batch, part=None):
-        return self.logits(outputs, batch)[0].max(-1).values
-
     def length(self, encoded):
         return len(encoded["input_ids"])
 

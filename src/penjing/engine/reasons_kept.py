@@ -1,0 +1,114 @@
+"""Whether two models that answer the same rows do so for the same reasons, and how far apart their distributions are.
+
+Both are asked why they say what the parent says. Their scores are set side by side word by word: how alike in rank, and how many of the
+most important ones are the same. Two models that were trained alike but for the seed do not agree wholly either: that is the noise floor.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy
+import torch
+
+from penjing.core.contracts import Task
+from penjing.core.examples import Examples, spread
+from penjing.core.find import find
+from penjing.core.model_dir import ModelDir
+from penjing.core.progress import progress
+from penjing.core.report import Measure
+from penjing.core.runtime import Runtime
+from penjing.engine.asked import Row, asked, row
+from penjing.engine.batches import Encoded
+from penjing.engine.load import Loaded
+from penjing.engine.measure import answer
+from penjing.engine.reasons import METHODS, answering, opened
+from penjing.maths.faithfulness import overlap, rank_correlation
+from penjing.maths.intervals import bootstrap
+
+MOST_ROWS, MOST_COMPARED = 50, 200  # that are explained; whose distributions are compared
+TOP = 5  # units that count as the most important
+MOST_LISTED = 5  # rows with the least agreement
+
+
+def reasons_kept(
+    parent: ModelDir, child: ModelDir, task: Task, rows: Examples, runtime: Runtime, other: ModelDir | None = None
+) -> dict[str, Any]:
+    """For the report: agreement of the two, of the parent with `other`, and the rows on which they agree least.
+
+    rows    evenly spread ones are asked about
+    other   a model that was trained as the parent, with another seed
+    """
+    models = [opened(each, task, runtime) for each in (parent, child, *([other] if other else []))]
+    method = "integrated-gradients" if all(each.engine == "torch" for each in (parent, child, other) if each) else "occlusion"
+    chosen = rows.take([int(i) for i in spread(len(rows), min(MOST_ROWS, len(rows)))])
+    found = [*_explained(models, chosen, method, runtime)]
+    pairs = [(i, one, scores) for i, one, scores in found if len({len(each) for each in scores}) == 1 and len(scores[0]) > 1]
+    facts: dict[str, Any] = {"method": method, "n": len(pairs), "asked": len(chosen), **_agreement([s[:2] for _, _, s in pairs], runtime)}
+    if other is not None:
+        facts["floor"] = {"other": str(other), **_agreement([[s[0], s[2]] for _, _, s in pairs], runtime)}
+    least = sorted(pairs, key=lambda pair: rank_correlation(*pair[2][:2]))[:MOST_LISTED]
+    facts["least"] = [
+        {
+            "row": chosen.place(i),
+            "correlation": round(rank_correlation(*scores[:2]), 3),
+            "parent": _top(one, scores[0]),
+            "child": _top(one, scores[1]),
+        }
+        for i, one, scores in least
+    ]
+    return facts
+
+
+def _explained(models: Sequence[Loaded], rows: Examples, method: str, runtime: Runtime) -> Any:
+    """(row, how the parent was asked, scores of each model) for each row."""
+    task, module = models[0].task, find(METHODS, method)
+    questions = [task.asked({name: value for name, value in rows[i].items() if name not in task.target_columns}) for i in range(len(rows))]
+    said = answer(answering(models[0]), task, Encoded(questions, task, models[0].processor, labelled=False), runtime.quiet, "predicting")
+    for model in models:
+        if isinstance(model.model, torch.nn.Module):
+            model.model.requires_grad_(False)
+    with progress("explaining", len(rows), runtime.quiet) as shown:
+        for i, (question, prediction) in enumerate(zip(questions, said)):
+            example, first, scores = task.answered(question, prediction.value), None, []
+            for model in models:
+                one = row(model.model, model.task, example, model.processor)
+                if first is not None and len(one.choice) == len(first.choice):
+                    one = replace(one, choice=first.choice)  # all are asked about the answer of the parent
+                first = first or one
+                scores.append(module.apply(asked(model.model, model.task, one, model.processor), module.Options()).numpy())
+            yield i, first, scores
+            shown.step()
+
+
+def _agreement(pairs: Sequence[Sequence[numpy.ndarray]], runtime: Runtime) -> dict[str, Measure]:
+    """Mean rank correlation and mean overlap of the most important units, each with its interval."""
+    each = {"correlation": [rank_correlation(a, b) for a, b in pairs], "overlap": [overlap(a, b, TOP) for a, b in pairs]}
+    return {name: _mean(numpy.array(values), runtime.seed) for name, values in each.items() if values}
+
+
+def _mean(values: numpy.ndarray, seed: int) -> Measure:
+    low, high = bootstrap(lambda rows: float(values[rows].mean()), len(values), seed=seed) if len(values) > 1 else (None, None)
+    return Measure(float(values.mean()), "", low, high, len(values))
+
+
+def _top(one: Row, scores: numpy.ndarray) -> list[str]:
+    order = numpy.argsort(-scores, kind="stable")[:TOP]
+    return [one.units[i].text or f"row {one.units[i].start}, column {one.units[i].end}" for i in order]
+
+
+def divergence(parent: ModelDir, child: ModelDir, task: Task, rows: Examples, runtime: Runtime) -> Measure | None:
+    """Mean Kullback-Leibler divergence of the parent's distributions from the child's, in nats; None where they are of different things.
+
+    Rows are asked about one by one, so that padding plays no part.
+    """
+    models, found = [opened(each, task, runtime) for each in (parent, child)], []
+    for i in (int(i) for i in spread(len(rows), min(MOST_COMPARED, len(rows)))):
+        batches = [Encoded([rows[i]], model.task, model.processor, labelled=bool(task.generates)).batch([0]) for model in models]
+        with torch.no_grad():
+            logits = [model.task.logits(model.model(**batch.inputs), batch)[0].float() for model, batch in zip(models, batches)]
+        if logits[0].shape != logits[1].shape or logits[0].shape[-1] == 1:
+            return None
+        was, now = (each.log_softmax(-1) for each in logits)
+        found.append(float((was.exp() * (was - now)).sum(-1).mean()))
+    return replace(_mean(numpy.array(found), runtime.seed), unit="nats", better="lower")

@@ -1,0 +1,72 @@
+"""Why a model answers as it does: which words of a text, patches of an image or moments of a sound speak for the answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from penjing.core.data import pairs
+from penjing.core.durable import write_text
+from penjing.core.errors import OptionError, TaskError, need
+from penjing.core.examples import spread
+from penjing.core.find import find
+from penjing.core.model_dir import ModelDir
+from penjing.core.options import Between, build
+from penjing.core.progress import say
+from penjing.core.runtime import Runtime
+from penjing.stages._inputs import rows_of
+
+METHODS = "methods.explain"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is explained, by which method, and where a page of it is written."""
+
+    method: Annotated[str, "how it is found out; penjing methods tells what each is"] = "integrated-gradients"
+    columns: Annotated[list[str] | None, "names of columns where they differ: text=sentence"] = None
+    label: Annotated[str | None, "the label that is explained; where not given the answer"] = None
+    part: Annotated[int | None, "part of the answer that is explained, from 0: a tagged word, a written token", Between(0, 10**9)] = None
+    most: Annotated[int, "rows of a file that are explained, evenly spread", Between(1, 100_000)] = 50
+    settings: Any = None
+
+
+def explain(
+    base: ModelDir | str | Path, inputs: str | Sequence[str], *, out: str | Path | None = None, runtime: Runtime | None = None, **words: Any
+) -> list[dict[str, Any]]:
+    """For each row of `inputs` its answer and {"units": [{"text" or "row" and "column", "score"}]}, with what says how far to trust them.
+
+    inputs    as `predict` takes them
+    out       where a page is written that shows them; None for none
+
+    Raises OptionError for a method that does not fit the model, or a part or label that is not there; ModelError for an engine's artefact
+    and a method that needs gradients; MissingExtra where captum is not installed.
+    """
+    from penjing.engine import batches, load, measure, reasons
+
+    runtime, method = runtime or Runtime(), str(words.get("method", Options.method))
+    need("captum", "explain")
+    options: Any = build(Options, words, find(METHODS, method).Options)
+    base = ModelDir.open(base, runtime)
+    load.require_device(runtime)
+    task = load.task_for(base)
+    if "explain" not in task.stages:
+        wanted = "a model that answers rows one by one"
+        raise TaskError(f"answers of {base.task} are not explained", wanted=wanted, fix="choose another MODEL")
+    given, renamed = [inputs] if isinstance(inputs, str) else inputs, pairs(options.columns or [])
+    rows = [row for each in given for row in rows_of(each, task, renamed, runtime)]
+    if not rows:
+        raise OptionError("nothing to explain", wanted="files, text, or - for standard input", fix="pass one that is not empty")
+    if len(rows) > options.most:
+        say(f"{options.most} of {len(rows):,} rows, evenly spread; --most says how many", runtime.quiet)
+        rows = [rows[int(i)] for i in spread(len(rows), options.most)]
+    loaded = reasons.opened(base, task, runtime)
+    encoded = batches.Encoded([row for _, row in rows], loaded.task, loaded.processor, labelled=False)
+    answers = measure.answer(reasons.answering(loaded), loaded.task, encoded, runtime.quiet, "predicting")
+    asked = [(name, loaded.task.answered(row, answer.value), answer) for (name, row), answer in zip(rows, answers)]
+    found = reasons.explain(loaded, asked, options.method, options.settings, part=options.part, label=options.label, quiet=runtime.quiet)
+    if out is not None:
+        from penjing.engine import reasons_page
+
+        write_text(Path(out), reasons_page.page_of(found, loaded.task, base))
+    return [explanation.told() for explanation in found]
