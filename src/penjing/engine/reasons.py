@@ -47,6 +47,7 @@ class Explanation:
     gap         how far scores that should add up to the difference are from it, as a share; None for methods whose scores do not
     trust       deletion and insertion against random orders; None for a single unit
     warnings    plain sentences of what speaks against the explanation
+    traced      training rows that pushed the answer, and that are alike, as `influence.traced` gives them; None where none were asked about
     """
 
     name: str
@@ -60,6 +61,7 @@ class Explanation:
     gap: float | None
     trust: Faithfulness | None
     warnings: list[str] = field(default_factory=list)
+    traced: dict[str, Any] | None = None
 
     @property
     def units(self) -> list[Unit]:
@@ -81,7 +83,7 @@ class Explanation:
         }
         if self.trust:
             found["faithfulness"] = {name: numpy.round(value, 6).tolist() for name, value in self.trust._asdict().items()}
-        return {**found, "warnings": self.warnings}
+        return {**found, **(self.traced or {}), "warnings": self.warnings}
 
 
 def _place(unit: Unit) -> dict[str, Any]:

@@ -7,7 +7,7 @@ thick or as large as it weighs; colour says the same a second time.
 import base64
 import collections
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -23,19 +23,23 @@ MOST_LISTED = 8  # units of a row
 MOST_WORDS, FEWEST = 12, 2  # words of an answer over all rows, and rows in which they occur
 MOST_SHOWN = 100  # rows
 MARKED = 0.03  # of the largest score; what weighs less is not marked
+_MOST_LETTERS = 90  # of a training row
 _WHAT = {"text": "words", "image": "patches", "sound": "cells"}
 
 
-def page_of(found: Sequence[Explanation], task: Task, base: ModelDir) -> str:
-    """The whole page; rows beyond MOST_SHOWN count in what is said of all of them."""
+def page_of(found: Sequence[Explanation], task: Task, base: ModelDir, usual: Mapping[str, Explanation]) -> str:
+    """The whole page; rows beyond MOST_SHOWN count in what is said of all of them.
+
+    usual   of each answer the row that is most like all with it
+    """
     what = _WHAT[task.media]
     parts = [_row(i, each, what) for i, each in enumerate(found[:MOST_SHOWN])]
     title = f"Why {base.path.name} answers so" if base.path.name else "Why a model answers so"
     below = f'<p class="kicker"><code>{escape(str(base))}</code> · {escape(found[0].method)}</p>\n'
-    return page.document(title, ["explain", str(base.task)], below, _all(found, what) + "\n".join(parts), "Written by penjing.")
+    return page.document(title, ["explain", str(base.task)], below, _all(found, what, usual) + "\n".join(parts), "Written by penjing.")
 
 
-def _all(found: Sequence[Explanation], what: str) -> str:
+def _all(found: Sequence[Explanation], what: str, usual: Mapping[str, Explanation]) -> str:
     """What the rows have in common; nothing for one row."""
     if len(found) < 2:
         return ""
@@ -45,8 +49,10 @@ def _all(found: Sequence[Explanation], what: str) -> str:
     least = sorted(trusted, key=lambda each: each.trust.gain if each.trust else 0.0)[:5]
     rows = [[each.name[:60], words.answer(each.answer.value), _decimal(each.trust.gain)] for each in least if each.trust]
     mean = f"The mean gain over random orders is {_decimal(float(numpy.mean(gains)))}." if gains else ""
+    typical = [[answer, each.name[:80]] for answer, each in usual.items()]
     return markup.section(
         2, "All rows", markup.sentence(f"{said} {mean}"), _words_of_answers(found),
+        markup.table("The most usual row of each answer", ["answer", "row"], typical, set()) if typical else "",
         markup.table("Explained least faithfully", ["row", "answer", "gain"], rows, {2}) if rows else "",
     )  # fmt: skip
 
@@ -84,7 +90,7 @@ def _row(number: int, found: Explanation, what: str) -> str:
     name = found.name if len(found.name) <= 60 else found.name[:59] + "…"
     return (
         f'<article id="row-{number}">\n<h2>{escape(name)}</h2>\n{verdict}{mind}{drawn}{legend}'
-        f'<div class="pair">{_listed(found, what)}{_curves(found, f"curves-{number}")}</div>\n{_facts(found)}</article>'
+        f'<div class="pair">{_listed(found, what)}{_curves(found, f"curves-{number}")}</div>\n{_traced(found)}{_facts(found)}</article>'
     )
 
 
@@ -172,6 +178,19 @@ def _curves(found: Explanation, key: str) -> str:
     alt = f"deletion {', '.join(map(_decimal, curves['deletion']))}"
     svg = plots.leaving(trust.shares.tolist(), curves, trust.random.tolist(), name=key, alt=alt)
     return markup.figure(svg, "The logit as the units leave, most important first, and as they come; shaded: ten random orders of leaving.")
+
+
+def _traced(found: Explanation) -> str:
+    """The training rows behind an answer."""
+    parts = ""
+    for key, caption in (
+        ("pushed_by", "Training rows that pushed this answer most"),
+        ("nearest", "Training rows that the model takes for most alike"),
+    ):
+        rows = (found.traced or {}).get(key, [])
+        shown = [[each["row"], str(each["label"]), _decimal(each["score"]), each.get("text", "")[:_MOST_LETTERS]] for each in rows]
+        parts += markup.table(caption, ["row", "label", "score", "text"], shown, {2}) if shown else ""
+    return parts
 
 
 def _facts(found: Explanation) -> str:

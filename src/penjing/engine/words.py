@@ -117,6 +117,10 @@ def explained(found: Mapping[str, Any]) -> str:
     for name, unit in zip(names, best):
         bar = "█" * round(20 * abs(unit["score"]) / most)
         lines.append(f"  {name:<{wide}}  {unit['score']:+.3f} {'for    ' if unit['score'] > 0 else 'against'} {bar}")
+    for key, name in (("pushed_by", "pushed by"), ("nearest", "alike")):
+        lines += [
+            f"  {name} {each['row']}, {each['label']}, {each['score']:.3g}: {each.get('text', '')[:60]}" for each in found.get(key, [])
+        ]
     return "\n".join([*lines, *(f"  mind: {text}" for text in found["warnings"])])
 
 

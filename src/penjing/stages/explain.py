@@ -1,14 +1,15 @@
 """Why a model answers as it does: which words of a text, patches of an image or moments of a sound speak for the answer."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+from penjing.core.contracts import Example, Task
 from penjing.core.data import pairs
 from penjing.core.durable import write_text
-from penjing.core.errors import OptionError, TaskError, need
-from penjing.core.examples import spread
+from penjing.core.errors import DataError, OptionError, TaskError, nearest, need
+from penjing.core.examples import read, spread
 from penjing.core.find import find
 from penjing.core.model_dir import ModelDir
 from penjing.core.options import Between, build
@@ -17,6 +18,7 @@ from penjing.core.runtime import Runtime
 from penjing.stages._inputs import rows_of
 
 METHODS = "methods.explain"
+MOST_TRACED = 5000  # training rows, evenly spread
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Options:
     columns: Annotated[list[str] | None, "names of columns where they differ: text=sentence"] = None
     label: Annotated[str | None, "the label that is explained; where not given the answer"] = None
     part: Annotated[int | None, "part of the answer that is explained, from 0: a tagged word, a written token", Between(0, 10**9)] = None
+    among: Annotated[str | None, "training rows with labels: which of them pushed an answer most, and which are most alike"] = None
+    nearest: Annotated[int, "how many of these are told", Between(1, 1000)] = 3
     most: Annotated[int, "rows of a file that are explained, evenly spread", Between(1, 100_000)] = 50
     settings: Any = None
 
@@ -42,7 +46,7 @@ def explain(
     Raises OptionError for a method that does not fit the model, or a part or label that is not there; ModelError for an engine's artefact
     and a method that needs gradients; MissingExtra where captum is not installed.
     """
-    from penjing.engine import batches, load, measure, reasons
+    from penjing.engine import batches, influence, load, measure, reasons
 
     runtime, method = runtime or Runtime(), str(words.get("method", Options.method))
     need("captum", "explain")
@@ -65,8 +69,30 @@ def explain(
     answers = measure.answer(reasons.answering(loaded), loaded.task, encoded, runtime.quiet, "predicting")
     asked = [(name, loaded.task.answered(row, answer.value), answer) for (name, row), answer in zip(rows, answers)]
     found = reasons.explain(loaded, asked, options.method, options.settings, part=options.part, label=options.label, quiet=runtime.quiet)
+    if options.among:
+        trained = _labelled(options.among, loaded.task, renamed)
+        marks = influence.traced(loaded, [(name, row, answer.value) for name, row, answer in asked], trained, options.nearest)
+        found = [replace(each, traced=mark) for each, mark in zip(found, marks)]
     if out is not None:
         from penjing.engine import reasons_page
 
-        write_text(Path(out), reasons_page.page_of(found, loaded.task, base))
+        usual = influence.usual_rows(loaded, [row for _, row in rows], [answer.value for answer in answers])
+        write_text(Path(out), reasons_page.page_of(found, loaded.task, base, {answer: found[i] for answer, i in usual.items()}))
     return [explanation.told() for explanation in found]
+
+
+def _labelled(given: str, task: Task, renamed: dict[str, str]) -> list[tuple[str, Example]]:
+    """What each training row is called, and the row with its label.
+
+    Raises DataError for rows without a label that the model knows.
+    """
+    examples, _ = task.adapt(read(given).rename(renamed))
+    examples = examples.require(task.columns)
+    rows = [(examples.place(int(i)), examples[int(i)]) for i in spread(len(examples), min(MOST_TRACED, len(examples)))]
+    for place, row in rows:
+        if task.labels and (unknown := {*task.labels_of(row)} - {*task.labels}):
+            label = unknown.pop()
+            raise DataError(
+                f"{place}: no label {label!r} in this model", wanted=nearest(label, task.labels), fix="pass the rows it was trained on"
+            )
+    return rows
