@@ -43,7 +43,7 @@ class Line:
 SENTENCES = {"epochs": 3, "learning_rate": 1e-4}
 TAGS = {"epochs": 6, "learning_rate": 3e-4}
 CHINESE = {"epochs": 5, "learning_rate": 8e-4, "dropout": 0.1}  # the encoder is a fifth of MiniLM's size
-PAIRS = {"epochs": 15, "learning_rate": 1e-3, "batch_rows": 64, "label_smoothing": 0.1, "dropout": 0.2}
+PAIRS = {"epochs": 10, "learning_rate": 1e-3, "batch_rows": 64, "label_smoothing": 0.1, "dropout": 0.2}
 WRITING = {"optimizer": "muon", "learning_rate": 1e-2}
 STREAM = {"tokenizer": "word", "vocabulary": 20_000, **WRITING}  # of words that are cut already
 LINES = {

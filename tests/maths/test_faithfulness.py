@@ -24,8 +24,8 @@ def test_of_a_sum_the_curves_are_partial_sums_of_the_sorted_weights():
 def test_the_gain_is_the_area_between_deletion_and_random_orders():
     """In the mean over all orders a sum falls evenly, so that the area below it is half the whole."""
     found = faithfulness(adds_up, WEIGHTS, orders=4000)
-    area = numpy.trapezoid(found.deletion, found.shares)
-    assert found.gain == pytest.approx(0.5 - area / WEIGHTS.sum(), abs=0.01) and found.beaten > 0.99
+    area, width = numpy.trapezoid(found.deletion, found.shares), numpy.ptp([*found.random, found.deletion, found.insertion])
+    assert found.gain == pytest.approx((WEIGHTS.sum() / 2 - area) / width, abs=0.01) and found.beaten > 0.99
 
 
 def test_scores_the_wrong_way_round_beat_no_order_and_noise_about_half():

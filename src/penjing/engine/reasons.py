@@ -159,6 +159,9 @@ def _explained(
     gap = completeness_gap(scores, whole, nothing) if module.COMPLETE else None
     trust = faithfulness(lambda there: _answers(seen, there), scores) if seen.num_units > 1 else None
     found = Explanation(name, one, answer, explained, method, scores, whole, nothing, gap, trust)
+    unread = seen.num_units - len({*seen.units.unique().tolist()} - {seen.num_units})
+    if unread:
+        found.warnings.append(f"{unread} of {seen.num_units} words or cells lie beyond what the model reads: the input was cut")
     if trust and trust.gain <= 0:
         found.warnings.append("taking words or patches away in this order changes the answer no faster than any order does")
     return found

@@ -195,11 +195,9 @@ def _traced(found: Explanation) -> str:
 
 def _facts(found: Explanation) -> str:
     trust = found.trust
-    gained = (
-        f"{_decimal(trust.gain)} of the whole change lies between this order and random ones; it beats {trust.beaten:.0%} of them"
-        if trust
-        else ""
-    )
+    gained = ""
+    if trust:
+        gained = f"this order beats {trust.beaten:.0%} of random ones, by {_decimal(trust.gain)} of the range of the answers in the mean"
     return markup.facts(
         {
             "explained": f"the logit of {found.explained}: {_decimal(found.whole)}, {_decimal(found.nothing)} where the input says nothing",

@@ -22,7 +22,7 @@ class Faithfulness(NamedTuple):
     deletion    (S,) answers as the most important leave first
     insertion   (S,) answers as the most important come first
     random      (R, S) answers as units leave in random orders
-    gain        by how much deletion lies below random orders, as a share of what all units change; 0 for an order that tells nothing
+    gain        area between random orders and deletion, as a share of the range of all these answers; 0 for an order that tells nothing
     beaten      share of the random orders that lie above the deletion
     """
 
@@ -49,8 +49,8 @@ def faithfulness(answer: Answer, scores: numpy.ndarray, seed: int = 0, steps: in
     said = answer(asked).reshape(len(leaving) + 1, len(cuts))
     deletion, random, insertion, shares = said[0], said[1:-1], said[-1], cuts / units
     areas = numpy.trapezoid(random, shares, axis=1)
-    whole = deletion[0] - deletion[-1]
-    gain = float((areas.mean() - numpy.trapezoid(deletion, shares)) / whole) if whole else 0.0
+    width = numpy.ptp(said)
+    gain = float((areas.mean() - numpy.trapezoid(deletion, shares)) / width) if width else 0.0
     return Faithfulness(shares, deletion, insertion, random, gain, float((areas > numpy.trapezoid(deletion, shares)).mean()))
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from penjing.core.errors import OptionError
 from penjing.core.find import find, names
 from penjing.methods.explain import Asked
 
@@ -110,6 +111,23 @@ def test_grad_cam_agrees_with_captum_called_by_hand():
     asked = Asked(model, seen, torch.zeros_like(seen), cells, 16, maps=model.maps)
     by_hand = captum.attr.LayerGradCam(model, model.maps).attribute(seen, relu_attributions=True)
     torch.testing.assert_close(apply("grad-cam", asked), by_hand.flatten().double(), atol=1e-6, rtol=1e-6)
+
+
+def test_attention_is_the_row_of_the_place_that_is_read_in_the_layer_and_head_that_are_named():
+    weights = numpy.random.default_rng(0).dirichlet(numpy.ones(4), (3, 2, 4))
+    units = torch.tensor([3, 0, 1, 1])  # a token of no unit, then two words, the second of two tokens
+    asked = Asked(None, None, None, units, 3, attention=lambda: (torch.from_numpy(weights), units))
+    row = weights[1, 1, 0]
+    numpy.testing.assert_allclose(apply("attention", asked, layer=1, head=1).numpy(), [row[1], row[2] + row[3], 0])
+    mean = weights[-1].mean(0)[0]
+    numpy.testing.assert_allclose(apply("attention", asked).numpy(), [mean[1], mean[2] + mean[3], 0])
+    with pytest.raises(OptionError, match="--layer cannot be 3"):
+        apply("attention", asked, layer=3)
+    with pytest.raises(OptionError, match="--head cannot be 2"):
+        apply("attention", asked, head=2)
+    onward = Asked(None, None, None, units, 3, attention=lambda: (torch.from_numpy(numpy.tril(weights)), units))
+    last = weights[-1].mean(0)[3]  # what reads in one direction tells its answer at the end
+    numpy.testing.assert_allclose(apply("attention", onward).numpy(), [last[1], last[2] + last[3], 0])
 
 
 def test_rollout_is_the_product_of_the_layers_each_half_itself():

@@ -46,6 +46,17 @@ class Asked:
         found = torch.zeros(self.num_units + 1, dtype=torch.float64)
         return found.index_add(0, self.units.flatten(), each.detach().double().flatten().cpu())[: self.num_units]
 
+    def looked_at(self, flow: Tensor, units: Tensor) -> Tensor:
+        """(U,) how much of each unit reaches the position where the answer is read: the last of what reads in one direction, else the first
+        where a token stands before the text, else the mean of all.
+
+        flow    (T, T) of each position from each
+        units   (T,) the unit of each position
+        """
+        forward = bool((flow.triu(1) == 0).all())
+        reached = flow[-1] if forward else flow.mean(0) if units[0] < self.num_units else flow[0]
+        return torch.zeros(self.num_units + 1, dtype=torch.float64).index_add(0, units, reached)[: self.num_units]
+
     def partly(self, there: Tensor) -> Tensor:
         """(K, ...) inputs of which only some units are there, the others say nothing.
 

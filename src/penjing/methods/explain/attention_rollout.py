@@ -26,5 +26,4 @@ def apply(asked: Asked, settings: Options) -> Tensor:
     for layer in weights.double().mean(1):  # (T, T) of all heads
         mixed = layer / 2 + torch.eye(len(layer), dtype=torch.float64) / 2
         flow = mixed / mixed.sum(-1, keepdim=True) @ flow
-    reached = flow.mean(0) if units[0] < asked.num_units else flow[0]  # where no token stands before the text the mean is read
-    return torch.zeros(asked.num_units + 1, dtype=torch.float64).index_add(0, units, reached)[: asked.num_units]
+    return asked.looked_at(flow, units)
