@@ -102,7 +102,7 @@ def test_what_the_page_says_of_a_kind_of_method_is_what_its_folder_says(kind):
 @pytest.mark.parametrize("page", ["architecture", "adding", "concepts"])
 def test_flags_and_sizes_that_a_page_names_exist(page):
     text = (ROOT / "docs" / f"{page}.md").read_text("utf-8")
-    every = {flag.name for stage in (*MAKERS, *READERS, "predict", "explain") for flag in stage_flags(stage)}
+    every = {flag.name for stage in (*MAKERS, *READERS, "predict") for flag in stage_flags(stage)}
     every |= {
         "out",
         "overwrite",
@@ -120,7 +120,10 @@ def test_flags_and_sizes_that_a_page_names_exist(page):
         "no-nesterov",
     }
     every |= {
-        flag.name for kind in ("finetune", "prune", "distill") for name in names(f"methods.{kind}") for flag in stage_flags(kind, name)
+        flag.name
+        for kind in ("finetune", "prune", "distill", "explain")
+        for name in names(f"methods.{kind}")
+        for flag in stage_flags(kind, name)
     }
     assert {name.replace("-", "_") for name in re.findall(r"--([a-z][a-z-]+)", text)} <= {name.replace("-", "_") for name in every}
     sizes = {size for family in names("families") for size in find("families", family).SIZES}

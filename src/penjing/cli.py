@@ -172,6 +172,8 @@ def _stage(command: str) -> Callable[[Parser, list[str]], str]:
             parser.add_argument("--out", type=Path, metavar="DIRECTORY", help="where the new model directory is written")
             parser.add_argument("--overwrite", action="store_true", help="replace what is there, once the new one is complete")
             parser.add_argument("--dry-run", action="store_true", help="say what would be done and how long it would take")
+        else:
+            parser.add_argument("--out", type=Path, metavar="PAGE", help="a page of it: report.html")
         _add_grouped(parser, known, command)
         _common(parser)
         given = _parse(parser, words, {"compare": " PARENT CHILD DATA"}.get(command, " MODEL DATA") + (" --out DIRECTORY" if makes else ""))
@@ -184,10 +186,10 @@ def _stage(command: str) -> Callable[[Parser, list[str]], str]:
 
             plan = _dry_run.plan(command, model, data, given["out"], runtime, options, given["overwrite"])
             return json.dumps(plan, ensure_ascii=False, indent=1) if given["json"] else _dry_run.told(plan)
-        extra = {"out": given["out"], "overwrite": given["overwrite"]} if makes else {}
+        extra = {"out": given["out"], **({"overwrite": given["overwrite"]} if makes else {})}
         made = _frame.call(command, model, data, runtime=runtime, **extra, **options)
         report = made[1] if isinstance(made, tuple) else made
-        return report.to_json() if given["json"] else _told(report, given.get("out"))
+        return report.to_json() if given["json"] else _told(report, given["out"], makes)
 
     return act
 
@@ -211,10 +213,11 @@ _TITLES: dict[tuple[str, ...], str] = {
 }
 
 
-def _told(report: Any, out: Path | None) -> str:
+def _told(report: Any, out: Path | None, makes: bool) -> str:
     from penjing.engine import card
 
-    return card.summary(report) + (f"\nwrote {out}; look at {out / 'report.html'}" if out else "")
+    look = f"; look at {out / 'report.html'}" if out and makes else ""
+    return card.summary(report) + (f"\nwrote {out}{look}" if out else "")
 
 
 def _value_of(flag: str, words: list[str]) -> str | None:

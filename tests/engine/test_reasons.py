@@ -11,8 +11,11 @@ import penjing
 from penjing.core.contracts import Prediction
 from penjing.core.errors import OptionError
 from penjing.core.find import find
+from penjing.core.image import Image
 from penjing.core.model_dir import ModelDir
-from penjing.engine import load, reasons
+from penjing.core.runtime import Runtime
+from penjing.core.sound import Sound
+from penjing.engine import create, load, reasons
 from penjing.engine.asked import asked, randomized, row
 from tests.conftest import BAD, GOOD, REST, write_reviews
 
@@ -43,7 +46,7 @@ def texts(rows):
 def explained(model, texts, method, steps=None, **words):
     settings = find("methods.explain", method).Options(**({"steps": steps} if steps else {}))
     rows = [(text, {"text": text}, Prediction(None)) for text in texts]
-    return reasons.explain(model, rows, method, settings, **words)
+    return reasons.explain(model, rows, method, settings, Runtime(threads=1, quiet=True), **words)
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +119,35 @@ def test_an_answer_that_is_not_there_is_refused(parent, texts):
         explained(parent, texts[:1], "occlusion", part=3)
     with pytest.raises(OptionError, match="grad-cam does not fit this model"):
         explained(parent, texts[:1], "grad-cam")
+
+
+@pytest.mark.parametrize(("size", "media"), [("vit-mini", "image"), ("resnet-tiny", "image"), ("cnn-tiny", "sound")])
+def test_patches_and_moments_have_scores_of_every_method_that_fits(size, media, runtime):
+    """Of patches their attention and maps; of maps those alone."""
+    draw = numpy.random.default_rng(0)
+    column = {"image": "image", "sound": "audio"}[media]
+    made = {
+        "image": lambda: Image(draw.integers(0, 255, (32, 32, 3), dtype=numpy.uint8), "an image"),
+        "sound": lambda: Sound(draw.standard_normal(8000).astype("float32") / 10, "a sound"),
+    }[media]
+    rows = [{column: made(), "label": label} for label in ("a", "b") * 4]
+    model = create.create(size, find("tasks", f"{'audio' if media == 'sound' else media}-classification").TASK(["a", "b"]), rows, runtime)
+    one = row(model.model, model.task, {column: rows[0][column]}, model.processor)
+    seen = asked(model.model, model.task, one, model.processor)
+    fitting = reasons.methods_for(seen)
+    assert ("attention-rollout" in fitting) == (size == "vit-mini") and "grad-cam" in fitting
+    for name in ("grad-cam", "occlusion", *(["attention-rollout"] if size == "vit-mini" else [])):
+        method = find("methods.explain", name)
+        scores = method.apply(seen, method.Options())
+        assert scores.shape == (len(one.units),) and scores.isfinite().all() and (name == "occlusion" or scores.min() >= 0)
+    if size == "vit-mini":
+        side = model.model.config.patch_size
+        assert len(one.units) == (32 // side) ** 2
+
+
+def test_what_lies_beyond_the_window_is_said(parent, texts):
+    (found,) = explained(parent, ["the film " * 400], "occlusion")
+    assert any("lie beyond what the model reads" in text for text in found.warnings) and found.scores[-1] == 0
 
 
 def test_an_input_of_which_all_units_are_there_is_the_input(parent, texts):

@@ -38,9 +38,12 @@ def test_a_model_has_its_own_reasons_and_its_own_distributions(text_parent, revi
     assert any("rank their reasons alike by 1" in note for note in report.notes)
 
 
-def test_a_child_agrees_in_part_and_the_divergence_is_that_of_scipy(text_parent, child, reviews, runtime):
+def test_a_child_agrees_in_part_and_the_divergence_is_that_of_scipy(text_parent, child, reviews, runtime, tmp_path):
     report = penjing.compare(text_parent, reviews, child=child, reasons=True, runtime=runtime)
     found, apart = report.facts["reasons"], report.facts["divergence"]
+    page = tmp_path / "compared.html"
+    penjing.compare(text_parent, reviews, child=child, reasons=True, runtime=runtime, out=page)
+    assert "Rows with the least alike reasons" in page.read_text("utf-8")
     assert 0 < found["correlation"].low < found["correlation"].value < 1 and found["method"] == "integrated-gradients"
     assert len(found["least"]) == 5 and len(found["least"][0]["parent"]) == 5
     chances = []

@@ -135,6 +135,14 @@ def differ(report: Report, level: int) -> str:
     return f'<h{level}>Rows on which the two differ</h{level}>\n<ul class="{kind}">\n{items}</ul>\n'
 
 
+def reasons(report: Report) -> str:
+    """The rows on which the two agree least about what is important, with what is important to each."""
+    least = (report.facts.get("reasons") or {}).get("least", [])
+    rows = [[each["row"], f"{each['correlation']:.2f}", ", ".join(each["parent"]), ", ".join(each["child"])] for each in least]
+    head = ("row", "ranks alike", "important to the parent", "to this model")
+    return markup.table("Rows with the least alike reasons", head, rows, {1}) if rows else ""
+
+
 def _is_picture(row: dict[str, Any]) -> bool:
     """Whether a row shows a picture that is inside the page; any other address would be a request."""
     return str(row["show"].get("image", "")).startswith("data:image/")

@@ -26,6 +26,9 @@ curve         [{"name", "status", "bytes", "latency_ms", "quality", "low", "high
 chosen        name of the point of the curve that this model is
 topics        [{"words", "rows"}]: of each topic its words, the most telling first, and how many training texts it has
 samples       [{"text", "parent", "child"}]: how they go on with the beginning of a row; either may be missing
+reasons       {"method", "n", "correlation": Measure, "overlap": Measure, "floor": the last two of two trainings of the parent, or none,
+              "least": [{"row", "correlation", "parent": [words], "child": [words]}]}: why the two say what the parent says
+divergence    Measure: mean Kullback-Leibler divergence of the parent's distributions from the model's, in nats
 training      {"curve": [{"epoch", "loss", "tune"}], "losses": [(step, seconds, loss)], "best_epoch", "seconds", "learnt": {"parameters"
               that were trained, "share" of the model's number, "note" of how what was learnt is stored}, "batch": [most rows, most
               tokens]}; tune is the primary metric
@@ -113,6 +116,7 @@ def _article(number: int, name: str, report: Report, meta: dict[str, Any], level
         markup.section(level, "Quality", evidence.qualities(report, key), evidence.measures(report), evidence.groups(report)),
         markup.section(level, "The proof", _proof(report)),
         markup.section(level, changed, flips, evidence.confusion(report), evidence.differ(report, level + 1)),
+        markup.section(level, "The same reasons?", *map(markup.sentence, words.reasons_sentences(report)), evidence.reasons(report)),
         markup.section(level, "Training", markup.sentence(words.learnt_sentence(report)), evidence.training(report, key)),
         markup.section(level, "How it was made", _lineage(meta.get("lineage", []), level + 1)),
         markup.section(level, "Conditions", _conditions(report)),

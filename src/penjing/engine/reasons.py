@@ -22,6 +22,7 @@ from penjing.engine.asked import Row, asked, randomized, row
 from penjing.engine.backends import Backend, open_backend
 from penjing.engine.backends.torch import TorchBackend
 from penjing.engine.load import Loaded, load, load_processor
+from penjing.engine.threads import torch_threads
 from penjing.engine.units import Unit
 from penjing.maths.faithfulness import Faithfulness, completeness_gap, faithfulness, rank_correlation
 from penjing.methods.explain import Asked
@@ -111,8 +112,8 @@ def methods_for(seen: Asked) -> list[str]:
 
 
 def explain(
-    loaded: Loaded, rows: Sequence[tuple[str, Example, Prediction]], method: str, settings: Any, *,
-    part: int | None = None, label: str | None = None, quiet: bool = True,
+    loaded: Loaded, rows: Sequence[tuple[str, Example, Prediction]], method: str, settings: Any, runtime: Runtime, *,
+    part: int | None = None, label: str | None = None,
 ) -> list[Explanation]:  # fmt: skip
     """Every row explained and held against random models.
 
@@ -124,7 +125,7 @@ def explain(
         loaded.model.requires_grad_(False)  # slopes are taken of what it saw
     module, found = find(METHODS, method), list[Explanation]()
     number, part = _number_of(loaded, label, part)
-    with progress("explaining", len(rows), quiet) as shown:
+    with torch_threads(runtime.threads), progress("explaining", len(rows), runtime.quiet) as shown:
         for name, example, answer in rows:
             one = row(loaded.model, loaded.task, example, loaded.processor, part, number)
             seen = asked(loaded.model, loaded.task, one, loaded.processor)
@@ -136,7 +137,7 @@ def explain(
             found.append(_explained(name, one, seen, answer, label or "the answer", method, module, settings))
             shown.step()
     if isinstance(loaded.model, PreTrainedModel):
-        _hold_against_random(loaded, found, module, settings, quiet)
+        _hold_against_random(loaded, found, module, settings, runtime)
     return found
 
 
@@ -180,10 +181,10 @@ def _answers(seen: Asked, there: numpy.ndarray) -> numpy.ndarray:
         return torch.cat([seen.answer(seen.partly(part)).float().cpu() for part in parts]).numpy()
 
 
-def _hold_against_random(loaded: Loaded, found: Sequence[Explanation], module: ModuleType, settings: Any, quiet: bool) -> None:
+def _hold_against_random(loaded: Loaded, found: Sequence[Explanation], module: ModuleType, settings: Any, runtime: Runtime) -> None:
     """Warn of explanations that a model which has learnt nothing would have too."""
     moved, alike = numpy.zeros((RANDOM_MODELS, len(found))), numpy.zeros((ALIKE_MODELS, len(found)))
-    with progress("random models", RANDOM_MODELS, quiet) as shown:
+    with torch_threads(runtime.threads), progress("random models", RANDOM_MODELS, runtime.quiet) as shown:
         for seed in range(RANDOM_MODELS):
             other: PreTrainedModel = randomized(loaded.model, seed)
             for i, explanation in enumerate(found):

@@ -23,6 +23,7 @@ from penjing.engine.batches import Encoded
 from penjing.engine.load import Loaded
 from penjing.engine.measure import answer
 from penjing.engine.reasons import METHODS, answering, opened
+from penjing.engine.threads import torch_threads
 from penjing.maths.faithfulness import overlap, rank_correlation
 from penjing.maths.intervals import bootstrap
 
@@ -68,7 +69,7 @@ def _explained(models: Sequence[Loaded], rows: Examples, method: str, runtime: R
     for model in models:
         if isinstance(model.model, torch.nn.Module):
             model.model.requires_grad_(False)
-    with progress("explaining", len(rows), runtime.quiet) as shown:
+    with torch_threads(runtime.threads), progress("explaining", len(rows), runtime.quiet) as shown:
         for i, (question, prediction) in enumerate(zip(questions, said)):
             example, first, scores = task.answered(question, prediction.value), None, []
             for model in models:

@@ -336,18 +336,21 @@ def group_sentences(report: Report) -> list[str]:
 def reasons_sentences(report: Report) -> list[str]:
     """How far the model's reasons and distributions are the parent's, and whether a second training would have kept them as well."""
     found, apart = report.facts.get("reasons"), report.facts.get("divergence")
-    told = [f"Its distributions are {with_interval('divergence', apart)} nats from the parent's (Kullback-Leibler)."] if apart else []
+    told = []
+    if apart:
+        told.append(f"Its distributions are {with_interval('divergence', Measure(**apart))} from the parent's (Kullback-Leibler).")
     if not found or "correlation" not in found:
         return told
-    alike, same = with_interval("correlation", found["correlation"]), found["overlap"].value
+    kept = Measure(**found["correlation"])
     told.append(
-        f"Asked why on {found['n']} rows by {found['method']}, the two rank their reasons alike by {alike} (1 is the same), "
-        f"and share {same:.0%} of the five most important."
+        f"Asked why on {found['n']} rows by {found['method']}, the two rank their reasons alike by {with_interval('correlation', kept)} "
+        f"(1 is the same), and share {found['overlap']['value']:.0%} of the five most important."
     )
-    if floor := found.get("floor"):
-        worse = (found["correlation"].high or 1) < (floor["correlation"].low or 0)
-        said = "so it has reasons of its own, beyond noise" if worse else "so a second training would not have kept them much better"
-        told.append(f"Two trainings of the parent agree by {with_interval('correlation', floor['correlation'])}, {said}.")
+    if "floor" in found:
+        again = Measure(**found["floor"]["correlation"])
+        own = kept.high is not None and again.low is not None and kept.high < again.low
+        said = "so it has reasons of its own, beyond noise" if own else "so a second training would not have kept them much better"
+        told.append(f"Two trainings of the parent agree by {with_interval('correlation', again)}, {said}.")
     return told
 
 

@@ -75,12 +75,18 @@ def call(
     stage: str, model: str | Path | ModelDir, data: str | Path, *, out: str | Path | None = None, overwrite: bool = False,
     runtime: Runtime | None = None, **words: Any,
 ) -> tuple[ModelDir, Report] | Report:  # fmt: skip
-    """Run a stage: a maker gives (ModelDir, Report) and has written `out`, a reader gives its Report.
+    """Run a stage: a maker gives (ModelDir, Report) and has written `out`; a reader gives its Report, and `out` is a page of it, or None.
 
     Raises PenjingError before the first expensive second for whatever the user can mend.
     """
     if stage not in MAKERS:
-        return read(prepare(stage, model, data, words, runtime or Runtime()))
+        report = read(prepare(stage, model, data, words, runtime or Runtime()))
+        if out is not None:
+            from penjing.engine import page
+
+            name = Path(report.model["path"]).name
+            write_text(Path(out), page.page([(name, report, ModelDir.open(report.model["path"]).meta)], name))
+        return report
     if out is None:
         raise OptionError("--out must be given", wanted="a directory for the new model", fix="pass --out DIRECTORY")
     runtime, (rank, started) = runtime or Runtime(), place_of_rank()

@@ -47,5 +47,6 @@ def compare(base: ModelDir, task: Task, data: Data, options: Options, *, runtime
         other = ModelDir.open(options.noise_floor, runtime) if options.noise_floor else None
         report.facts["reasons"] = reasons_kept(base, child, task, rows, runtime, other)
         report.facts["divergence"] = divergence(base, child, task, rows, runtime)
-    report.notes += [*words.group_sentences(report), *words.reasons_sentences(report)]
+    plain = words.plain(report)
+    report.notes += [*words.group_sentences(plain), *words.reasons_sentences(plain)]
     return report

@@ -68,7 +68,7 @@ def explain(
     encoded = batches.Encoded([row for _, row in rows], loaded.task, loaded.processor, labelled=False)
     answers = measure.answer(reasons.answering(loaded), loaded.task, encoded, runtime.quiet, "predicting")
     asked = [(name, loaded.task.answered(row, answer.value), answer) for (name, row), answer in zip(rows, answers)]
-    found = reasons.explain(loaded, asked, options.method, options.settings, part=options.part, label=options.label, quiet=runtime.quiet)
+    found = reasons.explain(loaded, asked, options.method, options.settings, runtime, part=options.part, label=options.label)
     if options.among:
         trained = _labelled(options.among, loaded.task, renamed)
         marks = influence.traced(loaded, [(name, row, answer.value) for name, row, answer in asked], trained, options.nearest)
