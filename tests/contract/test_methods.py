@@ -11,9 +11,10 @@ from penjing.core.options import build, flags
 from penjing.core.runtime import Runtime
 from penjing.engine import create
 from penjing.engine.anatomy import anatomy, with_weights
-from penjing.engine.batches import Encoded
+from penjing.engine.batches import Encoded, tokens_of
 from penjing.maths.losses import cross_entropy
 from penjing.methods.distill import Functions
+from penjing.methods.prune import Shown
 from penjing.stages import _frame
 from tests.contract.test_tasks import KINDS_OF_ANSWER, LEARNT, name_of, rows, smallest
 
@@ -25,6 +26,11 @@ def loaded_for(task_name, head=None):
     kind = find("tasks", task_name).TASK
     examples = rows(kind(head=head), 12)
     return create.create(smallest(kind), kind(kind(head=head).learn_labels(examples), head), examples, Runtime()), examples
+
+
+def shown(loaded, examples):
+    batch = Encoded(examples, loaded.task, loaded.processor).batch(range(len(examples)))
+    return Shown([batch], loaded.task.loss, loaded.processor, lambda: tokens_of(examples, loaded.task, loaded.processor, True))
 
 
 def read(task, outputs):
@@ -73,9 +79,9 @@ def test_what_prune_leaves_is_smaller_works_and_says_so_in_its_config(name, task
     if not method.fits(parts):
         pytest.skip(f"{name} does not fit {loaded.model.config.model_type}")
     before = {key: value.clone() for key, value in loaded.model.state_dict().items()}
-    batch = Encoded(examples, loaded.task, loaded.processor).batch(range(len(examples)))
-    small = method.apply(loaded.model, parts, [batch], loaded.task.loss, method.Options(keep_share=0.5))
+    small = method.apply(loaded.model, parts, shown(loaded, examples), method.Options(keep_share=0.5))
     model = with_weights(loaded.model, small.changes, small.weights)
+    batch = Encoded(examples, loaded.task, small.processor or loaded.processor).batch(range(len(examples)))
     assert sum(p.numel() for p in model.parameters()) < loaded.parameters
     assert all(found.isfinite().all() for found in read(loaded.task, model(**batch.inputs)))
     for key, value in loaded.model.state_dict().items():
@@ -89,10 +95,12 @@ def test_prune_that_keeps_everything_changes_no_answer(name, task_name):
     parts, method = anatomy(loaded.model), find("methods.prune", name)
     if not method.fits(parts):
         pytest.skip(f"{name} does not fit {loaded.model.config.model_type}")
-    batch = Encoded(examples, loaded.task, loaded.processor).batch(range(len(examples)))
-    same = method.apply(loaded.model, parts, [batch], loaded.task.loss, method.Options(keep_share=1.0))
+    same = method.apply(loaded.model, parts, shown(loaded, examples), method.Options(keep_share=1.0))
     model = with_weights(loaded.model, same.changes, same.weights)
-    found = [read(loaded.task, each(**batch.inputs)) for each in (model, loaded.model.eval())]
+    found = []
+    for each, processor in ((model, same.processor or loaded.processor), (loaded.model.eval(), loaded.processor)):
+        batch = Encoded(examples, loaded.task, processor).batch(range(len(examples)))
+        found.append(read(loaded.task, each(**batch.inputs)))
     torch.testing.assert_close(*found)
 
 

@@ -83,7 +83,7 @@ def test_an_encoder_and_a_decoder_have_blocks_of_both_which_prune_takes_from_eac
     assert len(parts.blocks) == len(parts.feed_forward) == 8
     inputs = {"input_ids": torch.arange(4, 10)[None], "decoder_input_ids": torch.arange(4, 8)[None]}
     for share in (0.5, 0.1):
-        taken = layers.apply(model, parts, [], None, layers.Options(keep_share=share))
+        taken = layers.apply(model, parts, None, layers.Options(keep_share=share))
         smaller = with_weights(model, taken.changes, taken.weights)
         assert len(anatomy(smaller).blocks) == 8 * max(share, 0.25) and smaller(**inputs).logits.isfinite().all()
 

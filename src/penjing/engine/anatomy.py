@@ -5,6 +5,7 @@ feed-forward part of a block is the linears that widen the hidden size and the o
 says so itself (`channel_groups` in its file).
 """
 
+import copy
 from typing import Any, NamedTuple
 
 import torch
@@ -122,6 +123,7 @@ def with_weights(model: PreTrainedModel, changes: dict[str, Any], weights: dict[
     smaller = type(model)(config)
     smaller.load_state_dict(weights, strict=True)
     if model.can_generate():
-        smaller.generation_config = model.generation_config
+        smaller.generation_config = copy.deepcopy(model.generation_config)
+        smaller.generation_config.update(**{name: value for name, value in changes.items() if name.endswith("_token_id")})
     smaller.to(next(model.parameters()).device)  # type: ignore[arg-type]  # its stub is wrapped wrongly
     return smaller.eval()

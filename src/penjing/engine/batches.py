@@ -7,6 +7,7 @@ nothing here grows with the number of rows but a few arrays of numbers.
 import functools
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -28,6 +29,8 @@ CACHE_BYTES = 1 << 30  # encoded or decoded rows kept in memory; beyond it a row
 SLOW_S = 0.001  # that a row may take before several threads are tried; they are kept where they take less than FASTER of the time
 FASTER = 0.8
 TIMED_ROWS, AT_ONCE = 16, 64  # rows that are timed; that are handed to the threads, which may all lie in memory at a time
+
+WRITTEN = ("tokens", "labels")  # entries of a task whose answers are written: their tokens, below 0 what is not told
 
 View = Callable[[Sequence[Example], int, int], Example]
 """(rows, row, epoch) -> the row as that epoch sees it: pure, of about the same length, of the same label."""
@@ -190,6 +193,17 @@ class Order:
         batches = _by_length(self.rows(epoch, pool), lengths, self._batch_rows, self._batch_tokens)
         order = numpy.random.default_rng([self._seed, epoch, pool + 1]).permutation(len(batches))
         return [batches[i] for i in order]
+
+
+def tokens_of(examples: Examples, task: Task, processor: Any, quiet: bool) -> Counter[int]:
+    """How often each token stands in these rows, as the task reads them and as its answers are written."""
+    found = Counter[int]()
+    for example in track(examples, "counting tokens", len(examples), quiet):
+        encoded = task.encode(example, processor)
+        for entry in encoded if isinstance(encoded, list) else [encoded]:
+            for name in ("input_ids", *(WRITTEN if task.generates else ())):
+                found.update(token for token in entry.get(name, ()) if token >= 0)
+    return found
 
 
 def measuring_batches(encoded: Encoded, batch_rows: int, batch_tokens: int) -> Iterator[list[int]]:

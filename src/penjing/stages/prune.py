@@ -42,7 +42,7 @@ def prune(
     whole = load.load(base, task, runtime)
     smaller, removed = take_away(whole, task, data, options, runtime)
     training: dict[str, Any] = {}
-    if options.training.epochs:
+    if options.training.epochs and find(METHODS, options.method).RECOVERS:
         taught_by = load.load(teacher, task, runtime) if teacher else whole
         settings = find("methods.distill", options.recovery).Options()
         training = teach.teach(taught_by, smaller, data, options.recovery, settings, options.training, runtime, out)
@@ -55,8 +55,9 @@ def prune(
 def take_away(whole: Any, task: Task, data: Data, options: Options, runtime: Runtime) -> tuple[Any, dict[str, Any]]:
     """The smaller model, untrained, and what was removed; `whole` is left as it was."""
     from penjing.engine.anatomy import anatomy, with_weights
-    from penjing.engine.batches import Encoded, measuring_batches, on_device
+    from penjing.engine.batches import Encoded, measuring_batches, on_device, tokens_of
     from penjing.engine.load import Loaded
+    from penjing.methods.prune import Shown
 
     parts = anatomy(whole.model)
     method = find(METHODS, options.method)
@@ -69,5 +70,7 @@ def take_away(whole: Any, task: Task, data: Data, options: Options, runtime: Run
     encoded = Encoded(data.role("train", options.scoring_rows), whole.task, whole.processor)
     order = measuring_batches(encoded, *options.training.usual_batch)
     batches = (on_device(encoded.batch(rows), whole.model.device) for rows in order)
-    changes, weights, facts = method.apply(whole.model, parts, batches, task.loss, options.settings)
-    return Loaded(whole.task, with_weights(whole.model, changes, weights), whole.processor), facts
+    shown = Shown(batches, task.loss, whole.processor, lambda: tokens_of(data.role("train"), whole.task, whole.processor, runtime.quiet))
+    smaller = method.apply(whole.model, parts, shown, options.settings)
+    model = with_weights(whole.model, smaller.changes, smaller.weights)
+    return Loaded(whole.task, model, smaller.processor or whole.processor), smaller.facts

@@ -6,16 +6,17 @@ the same share in every group, because recovery by distillation follows and narr
 Letters   G channels of a group
 """
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from transformers import PreTrainedModel
 
-from penjing.core.contracts import Anatomy, Batch, ChannelGroup, RowLoss
+from penjing.core.contracts import Anatomy, ChannelGroup
 from penjing.core.options import Between
-from penjing.methods.prune import Smaller
+from penjing.methods.prune import Shown, Smaller
+
+RECOVERS = True
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,7 @@ def fits(anatomy: Anatomy) -> bool:
     return bool(anatomy.channels)
 
 
-def apply(
-    model: PreTrainedModel, anatomy: Anatomy, batches: Iterable[Batch], loss: Callable[[Any, Batch], RowLoss], settings: Options
-) -> Smaller:
+def apply(model: PreTrainedModel, anatomy: Anatomy, shown: Shown, settings: Options) -> Smaller:
     """The model with fewer channels."""
     weights = dict(model.state_dict())
     changes = {entry: list(model.config.to_dict()[entry]) for entry in {group.setting[0] for group in anatomy.channels}}

@@ -16,9 +16,11 @@ from transformers import PreTrainedModel
 
 from penjing.core.contracts import Anatomy, Batch, RowLoss
 from penjing.core.options import Between
-from penjing.methods.prune import Smaller
+from penjing.methods.prune import Shown, Smaller
 
 ROUND_TO = 8  # neurons; matrix kernels work in multiples of it
+
+RECOVERS = True
 
 
 @dataclass(frozen=True)
@@ -33,14 +35,12 @@ def fits(anatomy: Anatomy) -> bool:
     return bool(anatomy.feed_forward and anatomy.width)
 
 
-def apply(
-    model: PreTrainedModel, anatomy: Anatomy, batches: Iterable[Batch], loss: Callable[[Any, Batch], RowLoss], settings: Options
-) -> Smaller:
+def apply(model: PreTrainedModel, anatomy: Anatomy, shown: Shown, settings: Options) -> Smaller:
     """The model with the same number of neurons in every block, each block its own most important ones."""
     narrow = [name for _, name in anatomy.feed_forward]
     width = model.get_parameter(f"{narrow[0]}.weight").shape[1]
     keep = min(width, max(ROUND_TO, round(width * settings.keep_share / ROUND_TO) * ROUND_TO))
-    scores = importance(model, narrow, batches, loss)
+    scores = importance(model, narrow, shown.batches, shown.loss)
     weights = dict(model.state_dict())
     lost = []
     for widen, name in anatomy.feed_forward:

@@ -4,16 +4,17 @@ Sanh, Debut, Chaumond, Wolf 2019, "DistilBERT", section 3 (every other layer); S
 find evenly kept and top-dropped layers about equal after recovery.
 """
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy
 from transformers import PreTrainedModel
 
-from penjing.core.contracts import Anatomy, Batch, RowLoss
+from penjing.core.contracts import Anatomy
 from penjing.core.options import Between
-from penjing.methods.prune import Smaller
+from penjing.methods.prune import Shown, Smaller
+
+RECOVERS = True
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,7 @@ def fits(anatomy: Anatomy) -> bool:
     return any(len(blocks) > 1 for blocks in anatomy.depth.values())
 
 
-def apply(
-    model: PreTrainedModel, anatomy: Anatomy, batches: Iterable[Batch], loss: Callable[[Any, Batch], RowLoss], settings: Options
-) -> Smaller:
+def apply(model: PreTrainedModel, anatomy: Anatomy, shown: Shown, settings: Options) -> Smaller:
     """The model with some of its blocks, renumbered."""
     kept = {entry: kept_blocks(len(blocks), max(1, round(len(blocks) * settings.keep_share))) for entry, blocks in anatomy.depth.items()}
     taken = {anatomy.depth[entry][new]: anatomy.depth[entry][old] for entry, numbers in kept.items() for new, old in enumerate(numbers)}

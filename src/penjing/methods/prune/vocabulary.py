@@ -1,0 +1,85 @@
+"""Drop the tokens that no training row uses, from the tokenizer and from every table that has a row for each of them.
+
+The answers to text of known tokens stay as they were, so nothing needs to recover. How much of new text is of other tokens, and comes in
+smaller pieces, is told by those that the training rows use once.
+
+Source   Abdaoui, Pradel, Sigel 2020, "Load what you need: smaller versions of multilingual BERT"; Good 1953, "The population frequencies
+         of species and the estimation of population parameters", section 1
+
+Letters   V tokens
+"""
+
+import copy
+import itertools
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from penjing.core.contracts import Anatomy
+from penjing.core.errors import ModelError
+from penjing.core.options import Between
+from penjing.methods.prune import Shown, Smaller
+from penjing.methods.prune._tokenizer import closed, trimmed
+
+RECOVERS = False
+
+
+@dataclass(frozen=True)
+class Options:
+    """How much stays."""
+
+    keep_share: Annotated[
+        float, "share of the tokens that stays at least: of those that no row uses the first, which are the most frequent", Between(0.01, 1)
+    ] = 0.01
+
+
+def fits(anatomy: Anatomy) -> bool:
+    """A table with an entry for each token."""
+    return anatomy.embedding is not None
+
+
+def apply(model: PreTrainedModel, anatomy: Anatomy, shown: Shown, settings: Options) -> Smaller:
+    """The model with the tokens of the training rows, and those that every text may need.
+
+    Raises ModelError for a tokenizer that cannot be written anew.
+    """
+    if not isinstance(shown.processor, PreTrainedTokenizerFast):
+        raise ModelError(
+            "the tokenizer of this model cannot be written anew", wanted="a directory with tokenizer.json", fix="choose --method layers"
+        )
+    counts = shown.tokens()
+    named = {name: number for name, number in _numbers(model.config.to_dict()) if number < len(shown.processor)}
+    kept = closed(shown.processor, {*counts, *named.values()})
+    wanted = round(len(shown.processor) * settings.keep_share)
+    rest = (number for number in range(len(shown.processor)) if number not in kept)
+    while len(kept) < wanted:
+        kept = closed(shown.processor, {*kept, *itertools.islice(rest, wanted - len(kept))})
+    order = sorted(kept)
+    weights = dict(model.state_dict())
+    for name, dimension in _tables(model).items():
+        weights[name] = weights[name].index_select(dimension, torch.tensor(order, device=weights[name].device))
+    number = {old: new for new, old in enumerate(order)}
+    changes = {"vocab_size": len(order), **{name: number[old] for name, old in named.items()}}
+    once = sum(count == 1 for count in counts.values())
+    facts = {
+        "tokens": f"{len(order):,} of {len(shown.processor):,}, {len(counts):,} of them in the training rows",
+        "new_text_share": once / max(1, counts.total()),
+    }
+    return Smaller(changes, weights, facts, trimmed(shown.processor, order))
+
+
+def _numbers(config: dict[str, Any]) -> list[tuple[str, int]]:
+    """The entries of a config that are numbers of tokens."""
+    return [(name, value) for name, value in config.items() if name.endswith("_token_id") and isinstance(value, int) and value >= 0]
+
+
+def _tables(model: PreTrainedModel) -> dict[str, int]:
+    """Parameters and buffers with an entry for each token -> its dimension: what would be longer with a longer vocabulary."""
+    config = copy.deepcopy(model.config)
+    config.vocab_size += 1
+    with torch.device("meta"):
+        longer = type(model)(config).state_dict()
+    differing = {name: (value.shape, longer[name].shape) for name, value in model.state_dict().items() if value.shape != longer[name].shape}
+    return {name: next(i for i, (a, b) in enumerate(zip(*shapes)) if a != b) for name, shapes in differing.items()}
