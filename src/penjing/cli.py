@@ -21,6 +21,7 @@ from penjing.core.stopping import Stopped
 STAGES = ("pretrain", "finetune", "cluster", "distill", "prune", "quantize", "shrink", "evaluate", "compare")
 ABOUT = "Grow a large model, shrink it, and prove that the small one is as good."
 MODEL = ("MODEL", "a model directory, or hf:org/name of the hub")
+INPUT = ("INPUT", "a file of rows, an image, a sound, text, or - for standard input")
 MODEL_OR_NEW = ("MODEL", "a model directory, hf:org/name of the hub, or new:<size> (penjing families)")
 DATA = (
     "DATA",
@@ -255,7 +256,7 @@ def _plain(value: Any) -> str:
 
 def _predict(parser: Parser, words: list[str]) -> str:
     parser.add_argument(MODEL[0], help=MODEL[1])
-    parser.add_argument("INPUT", nargs="+", help="a file of rows, an image, a sound, text, or - for standard input")
+    parser.add_argument(INPUT[0], nargs="+", help=INPUT[1])
     from penjing.stages.predict import Options, predict
 
     known = list(flags(Options))
@@ -275,7 +276,7 @@ def _explain(parser: Parser, words: list[str]) -> str:
 
     known = _frame.stage_flags("explain", _value_of("--method", words))
     parser.add_argument(MODEL[0], help=MODEL[1])
-    parser.add_argument("INPUT", nargs="+", help="a file of rows, an image, a sound, text, or - for standard input")
+    parser.add_argument(INPUT[0], nargs="+", help=INPUT[1])
     parser.add_argument("--out", type=Path, metavar="PAGE", help="a page that shows it: why.html")
     _add_grouped(parser, known, "explain")
     _common(parser)

@@ -233,7 +233,8 @@ def test_an_artefact_cannot_be_trained_and_its_parent_is_named(refused, copy, re
 
 def test_models_of_other_tasks_and_labels_are_not_mixed(refused, copy, tmp_path, reviews, text_parent, image_parent):
     change_meta(copy("text"), labels=["bad", "fine"])
-    refused(("compare", text_parent, "text", reviews), "text answers with other labels than", "['bad', 'good']")
+    for words in ((text_parent, "text"), (text_parent, text_parent, "--reasons", "--noise-floor=text")):
+        refused(("compare", *words, reviews), "text answers with other labels than", "['bad', 'good']")
     given = ("finetune", text_parent, "sklearn:digits", "--out", "made", "--task", "image-classification")
     refused(given, "was made for text-classification, not for image-classification", "--task")
     refused(("predict", image_parent, "hello"), "no file 'hello', and this model reads images", "path of a file")
@@ -314,6 +315,11 @@ WORDS = {
     "a method that does not fit": (["explain", T, "fine", "--method=grad-cam"], ["grad-cam does not fit this model", "occlusion"]),
     "a label to explain that is not there": (["explain", T, "fine", "--label=fine"], ["--label cannot be 'fine'", "'bad' or 'good'"]),
     "a part that is not there": (["explain", T, "fine", "--part=2"], ["--part cannot be 2", "0 to 0"]),
+    "a page where a folder is": (["explain", T, "fine", "--out=."], ["is a folder", "page.html"]),
+    "a page of rows where a folder is": (["evaluate", T, "rows.csv", "--out=.."], [".. is a folder", "page.html"]),
+    "a page below a file": (["compare", T, T, "rows.csv", "--out=rows.csv/page.html"], ["cannot be written", "rows.csv is a file"]),
+    "a noise floor of nothing": (["compare", T, T, "rows.csv", "--noise-floor=x"], ["--noise-floor is for --reasons"]),
+    "training rows without labels": (["explain", T, "fine", "--among=rows"], ["no file or folder 'rows'"]),
     "nothing to explain": (["explain", T, " "], ["nothing to explain", "standard input"]),
     "positions that the family lacks": (
         ["finetune", "new:bert-tiny", "rows.csv", "--task=text-classification", "--positions=nope"],

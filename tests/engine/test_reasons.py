@@ -17,6 +17,7 @@ from penjing.core.runtime import Runtime
 from penjing.core.sound import Sound
 from penjing.engine import create, load, reasons
 from penjing.engine.asked import asked, randomized, row
+from penjing.engine.reasons import require_fitting, require_label
 from tests.conftest import BAD, GOOD, REST, write_reviews
 
 METHODS = ("integrated-gradients", "occlusion", "shapley")
@@ -114,11 +115,11 @@ def test_what_is_explained_is_the_number_of_the_label_that_was_answered_or_named
 
 def test_an_answer_that_is_not_there_is_refused(parent, texts):
     with pytest.raises(OptionError, match="--label cannot be 'goood'"):
-        explained(parent, texts[:1], "occlusion", label="goood")
+        require_label(parent.task, "goood")
     with pytest.raises(OptionError, match="--part cannot be 3"):
         explained(parent, texts[:1], "occlusion", part=3)
     with pytest.raises(OptionError, match="grad-cam does not fit this model"):
-        explained(parent, texts[:1], "grad-cam")
+        require_fitting(parent, {"text": texts[0]}, "grad-cam")
 
 
 @pytest.mark.parametrize(("size", "media"), [("vit-mini", "image"), ("resnet-tiny", "image"), ("cnn-tiny", "sound")])

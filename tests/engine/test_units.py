@@ -25,14 +25,14 @@ def tokens_of(name, tokenizer, example, **words):
     encoded = task.encode(example, processor)
     entries = encoded if isinstance(encoded, list) else [encoded]
     ids = task.collate([{**entry, ROW: 0} for entry in entries], processor).inputs["input_ids"].numpy()
-    return task, processor, ids
+    return processor, ids
 
 
 @pytest.mark.parametrize("tokenizer", ["wordpiece", "bpe", "unigram"])
 @pytest.mark.parametrize("text", TEXTS)
 def test_every_token_but_those_that_frame_is_of_the_word_it_was_cut_from(tokenizer, text):
-    task, processor, ids = tokens_of("text-classification", tokenizer, {"text": text})
-    units, owners = of_text(task, {"text": text}, ids, processor)
+    processor, ids = tokens_of("text-classification", tokenizer, {"text": text})
+    units, owners = of_text({"text": text}, ids, processor)
     assert all(text[unit.start : unit.end] == unit.text for unit in units)
     framing = numpy.isin(ids, [processor.cls_token_id, processor.sep_token_id])
     assert ((owners == len(units)) == framing).all()
@@ -44,16 +44,16 @@ def test_every_token_but_those_that_frame_is_of_the_word_it_was_cut_from(tokeniz
 
 
 def test_words_that_stand_one_by_one_are_units_as_they_are():
-    task, processor, ids = tokens_of("token-classification", "wordpiece", {"tokens": TEXTS[0].split()})
-    units, owners = of_text(task, {"tokens": TEXTS[0].split()}, ids, processor)
+    processor, ids = tokens_of("token-classification", "wordpiece", {"tokens": TEXTS[0].split()})
+    units, owners = of_text({"tokens": TEXTS[0].split()}, ids, processor)
     assert [unit.text for unit in units] == TEXTS[0].split()
     assert set(owners.flatten().tolist()) == set(range(len(units) + 1))
 
 
 def test_windows_of_a_context_share_its_units_and_the_question_has_its_own():
     example = {"question": "who came twice?", "context": " ".join(f"word{i}" for i in range(60))}
-    task, processor, ids = tokens_of("question-answering", "wordpiece", example, context=32)
-    units, owners = of_text(task, example, ids, processor)
+    processor, ids = tokens_of("question-answering", "wordpiece", example, context=32)
+    units, owners = of_text(example, ids, processor)
     assert len(ids) > 1 and {unit.column for unit in units} == {"question", "context"}
     asked = [i for i, unit in enumerate(units) if unit.column == "question"]
     assert all(set(asked) <= set(row.tolist()) for row in owners)  # each window holds the whole question

@@ -13,6 +13,7 @@ from penjing.core.new_text import NewText
 from penjing.core.runtime import Runtime
 from penjing.engine import create
 from penjing.engine.anatomy import anatomy
+from penjing.engine.asked import row
 from penjing.engine.batches import Encoded
 from penjing.engine.shortcuts import only_told
 from penjing.tasks._language import BALANCE
@@ -101,6 +102,14 @@ def test_of_a_chat_what_the_assistant_says_is_told_and_nothing_else(writer):
     assert said == " A tree.[SEP]\n Very old.[SEP]\n"
     asked = writer.task.encode({"messages": CHAT[:3]}, writer.processor)
     assert writer.processor.decode(asked["input_ids"]).endswith("user: How old?\nassistant:")
+
+
+def test_the_words_of_every_message_of_a_chat_are_explained(writer):
+    row_asked = writer.task.answered(writer.task.asked({"messages": CHAT[:3], "text": "-"}), "Very old.")
+    found = row(writer.model, writer.task, row_asked, writer.processor)
+    assert [*dict.fromkeys(unit.column for unit in found.units)] == ["1 user", "2 assistant", "3 user", "4 assistant"]
+    written = {found.units[i].text for i in found.owners.flatten().tolist() if i < len(found.units)}
+    assert {"How", "old", "tree", "Very"} <= written
 
 
 def test_equal_completions_of_different_prompts_are_different_rows(tmp_path, cache):

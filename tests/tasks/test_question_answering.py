@@ -136,6 +136,20 @@ def test_the_answer_is_the_likeliest_of_all_pairs_of_start_and_end():
         assert reply.value == span(rows[0]["context"], places[first][0], places[last][1])
 
 
+def test_what_explains_an_answer_are_the_logits_of_its_first_and_last_token_in_the_window_that_tells_it():
+    draw = random.Random(7)
+    row = question(draw, 300)
+    processor = create.create("bert-tiny", TASK, [row], Runtime()).processor
+    batch = batch_of(TASK, [row], processor)
+    task, outputs = TASK.of({"no_answer_threshold": 1.0}), sure_of(batch)
+    chosen = task.choice(outputs, batch)
+    assert len(batch.origin) == 2 and (chosen >= 0).sum() == 2
+    assert task.target(outputs, batch).tolist() == [40.0] and task.target(outputs, batch, part=1, choice=chosen).tolist() == [20.0]
+    none = TASK.of({"no_answer_threshold": 0.0})
+    told = none.choice(outputs, batch).view(-1, 2)
+    assert told[told >= 0].tolist() == [0, 0]  # the first token of a window stands for none
+
+
 def test_an_answer_becomes_a_target_where_it_stands_for_the_truth():
     for answers in ({"text": ["a cat"], "answer_start": [4]}, {"text": [], "answer_start": []}):
         assert TASK.as_target(TASK.truth({"answers": answers})) == answers

@@ -248,16 +248,16 @@ class Task(ABC):
     def score(self, predictions: Sequence[Prediction], examples: Sequence[Example]) -> dict[str, float]:
         """Metrics over aligned lists, in [0, 1] where the field does so; pure."""
 
-    def read_columns(self, example: Example) -> list[str]:
-        """The columns of a row whose words an explanation speaks of."""
-        return [name for name in self.input_columns() if name in example]
+    def read_texts(self, example: Example) -> dict[str, Any]:
+        """The texts of a row, or lists of words, whose words an explanation speaks of; by what they are called, in their order."""
+        return {name: example[name] for name in self.input_columns() if name in example}
 
     def answered(self, example: Example, value: Any) -> Example:
         """A row with the answer in it, where that must stand there to be explained: an answer that is written token by token."""
         return {**example, self.target_columns[0]: self.as_target(value)} if self.generates else example
 
     def choice(self, outputs: Any, batch: Batch) -> "torch.Tensor":
-        """(M,) which of its C the model answers in each of the distributions of `logits`."""
+        """(M,) which of its C the model answers in each of the distributions of `logits`; below 0 where it answers nothing there."""
         return self.logits(outputs, batch)[0].argmax(-1)
 
     def target(self, outputs: Any, batch: Batch, part: int | None = None, choice: "torch.Tensor | None" = None) -> "torch.Tensor":
@@ -267,8 +267,9 @@ class Task(ABC):
         choice    what to explain in each distribution; where it is None what is answered, which may change with the input
         """
         logits, rows = self.logits(outputs, batch)  # (M, C), (M,)
-        chosen = logits.float().max(-1).values if choice is None else logits.float().gather(-1, choice[:, None])[:, 0]
-        return of_rows(chosen, rows, batch, part)
+        chosen = self.choice(outputs, batch) if choice is None else choice
+        told = chosen >= 0
+        return of_rows(logits[told].float().gather(-1, chosen[told, None])[:, 0], rows[told.to(rows.device)], batch, part)
 
     def predict(self, model: Model, batch: Batch, processor: Any) -> list[Prediction]:
         """Answers of a batch, however many calls of the model they take; generative tasks decode step by step here."""

@@ -329,10 +329,7 @@ def check_free(out: Path, overwrite: bool, or_ours: bool = False) -> None:
         if old.exists() and not out.exists():
             old.rename(out)
         if not out.exists():
-            there = next(folder for folder in out.absolute().parents if folder.exists())
-            if not there.is_dir() or not os.access(there, os.W_OK):
-                problem = f"{out} cannot be written: {there} is " + ("read-only" if there.is_dir() else "a file")
-                raise OptionError(problem, wanted="a folder that can be written", fix="choose another --out")
+            _require_folder(out)
             return
         if not out.is_dir():
             raise OptionError(f"{out} is a file", wanted="a directory for the new model", fix="choose another --out")
@@ -342,6 +339,21 @@ def check_free(out: Path, overwrite: bool, or_ours: bool = False) -> None:
             raise OptionError(problem, wanted="a new name", fix="choose another --out")
         if full and not overwrite and not (or_ours and (out / META).exists()):
             raise OptionError(f"{out} exists", wanted="a new name", fix="choose another --out, or pass --overwrite")
+
+
+def check_page(out: Path) -> None:
+    """Raise OptionError unless a page may be written to `out`; one that is there is replaced."""
+    if out.is_dir() or not out.name or out.name == "..":
+        raise OptionError(f"{out} is a folder", wanted="a file: page.html", fix="choose another --out")
+    with _writing(out):
+        _require_folder(out)
+
+
+def _require_folder(out: Path) -> None:
+    there = next(folder for folder in out.absolute().parents if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        problem = f"{out} cannot be written: {there} is " + ("read-only" if there.is_dir() else "a file")
+        raise OptionError(problem, wanted="a folder that can be written", fix="choose another --out")
 
 
 def unfinished(out: Path) -> Path:

@@ -27,15 +27,15 @@ from penjing.methods.explain import Asked
 class Row:
     """A row as it is explained.
 
-    example    the row, with the answer in it where what is written is explained
+    texts      what is read of it as text, as `Task.read_texts` gives it
     batch      its entries
     units      what its scores are of
     owners     for each number that the model sees, or each token (N, T), the unit it belongs to
-    choice     (M,) what is explained in each distribution of its answer
+    choice     (M,) what is explained in each distribution of its answer, below 0 nothing
     part       which part of the answer alone; None for all
     """
 
-    example: Example
+    texts: dict[str, Any]
     batch: Batch
     units: list[Unit]
     owners: Tensor
@@ -56,14 +56,17 @@ def row(
     batch = on_device(task.collate([{**entry, ROW: 0} for entry in entries], processor), device)
     with torch.no_grad():
         choice = task.choice(model(**batch.inputs), batch)
-    if task.media == "text":
-        units, owners = of_text(task, example, batch.inputs[_tokens(batch)].cpu().numpy(), processor)
+    texts = task.read_texts(example) if task.media == "text" else {}
+    if texts:
+        units, owners = of_text(texts, batch.inputs[_tokens(batch)].cpu().numpy(), processor)
     else:
         seen = batch.inputs[_main(batch)][0]
         units, owners = of_grid(task.media, tuple(seen.shape), _patch(model))
     if not units:
         raise ModelError("there is nothing to explain in an empty input", wanted="at least one word", fix="pass another input")
-    return Row(example, batch, units, torch.from_numpy(owners.copy()), choice if label is None else torch.full_like(choice, label), part)
+    return Row(
+        texts, batch, units, torch.from_numpy(owners.copy()), choice if label is None else torch.where(choice < 0, choice, label), part
+    )
 
 
 def asked(model: PreTrainedModel | Backend, task: Task, found: Row, processor: Any) -> Asked:

@@ -104,17 +104,15 @@ def prototypes(asked: Read, answers: Sequence[str]) -> dict[str, int]:
     return found
 
 
-def traced(
-    loaded: Loaded, asked: Sequence[tuple[str, Example, str]], trained: Sequence[tuple[str, Example]], most: int
-) -> list[dict[str, Any]]:
-    """For each (name, row, answer) the training rows that push its answer most, and those that are most alike.
+def traced(loaded: Loaded, asked: Sequence[tuple[Example, str]], trained: Sequence[tuple[str, Example]], most: int) -> list[dict[str, Any]]:
+    """For each (row, answer) the training rows that push its answer most, and those that are most alike.
 
     trained   (name, row with its label)
     """
     task, labels = loaded.task, {label: i for i, label in enumerate(loaded.task.labels)}
-    theirs, mine = read(loaded, [row for _, row in trained]), read(loaded, [row for _, row, _ in asked])
+    theirs, mine = read(loaded, [row for _, row in trained]), read(loaded, [row for row, _ in asked])
     truths = [task.truth(row) for _, row in trained]
-    pushed = pushes(mine, theirs, [labels[truth] for truth in truths], [labels[answer] for _, _, answer in asked])
+    pushed = pushes(mine, theirs, [labels[truth] for truth in truths], [labels[answer] for _, answer in asked])
     alike = likeness(mine, theirs)
 
     def listed(scores: numpy.ndarray) -> list[dict[str, Any]]:

@@ -98,12 +98,11 @@ def _turned(task: Task, rows: Examples, answers: Sequence[Sequence[Prediction]])
 
     Nothing for one model, or where a row is not simply right or wrong.
     """
-    scores = [task.per_row(said, rows) for said in answers]
-    if len(scores) < 2 or any(each is None or not {*each} <= {0.0, 1.0} for each in scores):
+    scores = [each for said in answers if (each := task.per_row(said, rows)) is not None and {*each} <= {0.0, 1.0}]
+    if len(scores) < 2:
         return {}
-    was, now = ([value == 1.0 for value in each or []] for each in scores)
-    worse, better = discordant(*[[float(value) for value in each] for each in (was, now)])
-    return {"worse": worse, "better": better, "chance": sign_test(was, now)}
+    worse, better = discordant(*scores)
+    return {"worse": worse, "better": better, "chance": sign_test(*scores)}
 
 
 def differing(task: Task, examples: Examples, parent: Sequence[Prediction], child: Sequence[Prediction]) -> list[dict[str, Any]]:

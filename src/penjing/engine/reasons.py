@@ -77,7 +77,7 @@ class Explanation:
             "score": self.answer.score,
             "explained": self.explained,
             "method": self.method,
-            "units": [{**_place(unit), "score": round(float(score), 6)} for unit, score in zip(self.units, self.scores)],
+            "units": [{**unit.told, "score": round(float(score), 6)} for unit, score in zip(self.units, self.scores)],
             "logit": round(self.whole, 6),
             "logit_of_nothing": round(self.nothing, 6),
             "completeness_gap": self.gap,
@@ -85,12 +85,6 @@ class Explanation:
         if self.trust:
             found["faithfulness"] = {name: numpy.round(value, 6).tolist() for name, value in self.trust._asdict().items()}
         return {**found, **(self.traced or {}), "warnings": self.warnings}
-
-
-def _place(unit: Unit) -> dict[str, Any]:
-    if unit.text:
-        return {"text": unit.text, "column": unit.column, "start": unit.start, "end": unit.end}
-    return {"row": unit.start, "column": unit.end}
 
 
 def opened(base: ModelDir, task: Task, runtime: Runtime) -> Loaded:
@@ -111,6 +105,20 @@ def methods_for(seen: Asked) -> list[str]:
     return [name for name in names(METHODS) if has[find(METHODS, name).NEEDS]]
 
 
+def require_label(task: Task, label: str | None) -> None:
+    """Raise OptionError for a label that the task does not have."""
+    if label is not None and label not in task.labels:
+        known = " or ".join(map(repr, task.labels[:20])) or "no --label, as its answers have none"
+        raise OptionError(f"--label cannot be {label!r}", wanted=known, fix="name a label of the model")
+
+
+def require_fitting(loaded: Loaded, example: Example, method: str) -> None:
+    """Raise OptionError for a method that does not fit the model, as it answers a row (with the answer in it where that is written)."""
+    fitting = methods_for(asked(loaded.model, loaded.task, row(loaded.model, loaded.task, example, loaded.processor), loaded.processor))
+    if method not in fitting:
+        raise OptionError(f"--method {method} does not fit this model", wanted=" or ".join(fitting), fix="choose one of these")
+
+
 def explain(
     loaded: Loaded, rows: Sequence[tuple[str, Example, Prediction]], method: str, settings: Any, runtime: Runtime, *,
     part: int | None = None, label: str | None = None,
@@ -119,7 +127,7 @@ def explain(
 
     rows   (name, row with the answer in it where that is written, answer)
 
-    Raises OptionError for a method that does not fit the model, a part or a label that the answer does not have.
+    Raises OptionError for a part that an answer does not have.
     """
     if isinstance(loaded.model, PreTrainedModel):
         loaded.model.requires_grad_(False)  # slopes are taken of what it saw
@@ -129,10 +137,8 @@ def explain(
         for name, example, answer in rows:
             one = row(loaded.model, loaded.task, example, loaded.processor, part, number)
             seen = asked(loaded.model, loaded.task, one, loaded.processor)
-            if method not in (fitting := methods_for(seen)):
-                raise OptionError(f"--method {method} does not fit this model", wanted=" or ".join(fitting), fix="choose one of these")
-            if part is not None and not 0 <= part < len(one.choice):
-                last = len(one.choice) - 1
+            if part is not None and not 0 <= part < (parts := int((one.choice >= 0).sum())):
+                last = parts - 1
                 raise OptionError(f"--part cannot be {part}: the answer has no such part", wanted=f"0 to {last}", fix="count from 0")
             found.append(_explained(name, one, seen, answer, label or "the answer", method, module, settings))
             shown.step()
@@ -145,9 +151,6 @@ def _number_of(loaded: Loaded, label: str | None, part: int | None) -> tuple[int
     """Which output is explained, and which part of the answer, for a label by its name."""
     if label is None:
         return None, part
-    if label not in loaded.task.labels:
-        known = " or ".join(map(repr, loaded.task.labels[:20])) or "no --label, as its answers have none"
-        raise OptionError(f"--label cannot be {label!r}", wanted=known, fix="name a label of the model")
     place = loaded.task.labels.index(label)
     return (1, place) if loaded.task.problem_type == "multi_label_classification" else (place, part)
 

@@ -11,10 +11,8 @@ from typing import Any
 import numpy
 import torch
 
-from penjing.core.contracts import Task
 from penjing.core.examples import Examples, spread
 from penjing.core.find import find
-from penjing.core.model_dir import ModelDir
 from penjing.core.progress import progress
 from penjing.core.report import Measure
 from penjing.core.runtime import Runtime
@@ -22,7 +20,7 @@ from penjing.engine.asked import Row, asked, row
 from penjing.engine.batches import Encoded
 from penjing.engine.load import Loaded
 from penjing.engine.measure import answer
-from penjing.engine.reasons import METHODS, answering, opened
+from penjing.engine.reasons import METHODS, answering
 from penjing.engine.threads import torch_threads
 from penjing.maths.faithfulness import overlap, rank_correlation
 from penjing.maths.intervals import bootstrap
@@ -32,22 +30,19 @@ TOP = 5  # units that count as the most important
 MOST_LISTED = 5  # rows with the least agreement
 
 
-def reasons_kept(
-    parent: ModelDir, child: ModelDir, task: Task, rows: Examples, runtime: Runtime, other: ModelDir | None = None
-) -> dict[str, Any]:
-    """For the report: agreement of the two, of the parent with `other`, and the rows on which they agree least.
+def reasons_kept(models: Sequence[Loaded], rows: Examples, runtime: Runtime) -> dict[str, Any]:
+    """For the report: how far the reasons of two models agree, and the rows on which they agree least.
 
-    rows    evenly spread ones are asked about
-    other   a model that was trained as the parent, with another seed
+    models   parent and child; maybe a third, trained as the parent with another seed: how far the parent agrees with it is the noise floor
+    rows     evenly spread ones are asked about
     """
-    models = [opened(each, task, runtime) for each in (parent, child, *([other] if other else []))]
-    method = "integrated-gradients" if all(each.engine == "torch" for each in (parent, child, other) if each) else "occlusion"
+    method = "integrated-gradients" if all(isinstance(each.model, torch.nn.Module) for each in models) else "occlusion"
     chosen = rows.take([int(i) for i in spread(len(rows), min(MOST_ROWS, len(rows)))])
     found = [*_explained(models, chosen, method, runtime)]
     pairs = [(i, one, scores) for i, one, scores in found if len({len(each) for each in scores}) == 1 and len(scores[0]) > 1]
     facts: dict[str, Any] = {"method": method, "n": len(pairs), "asked": len(chosen), **_agreement([s[:2] for _, _, s in pairs], runtime)}
-    if other is not None:
-        facts["floor"] = {"other": str(other), **_agreement([[s[0], s[2]] for _, _, s in pairs], runtime)}
+    if models[2:]:
+        facts["floor"] = {"other": str(models[2].base), **_agreement([[s[0], s[2]] for _, _, s in pairs], runtime)}
     least = sorted(pairs, key=lambda pair: rank_correlation(*pair[2][:2]))[:MOST_LISTED]
     facts["least"] = [
         {
@@ -95,17 +90,17 @@ def _mean(values: numpy.ndarray, seed: int) -> Measure:
 
 def _top(one: Row, scores: numpy.ndarray) -> list[str]:
     order = numpy.argsort(-scores, kind="stable")[:TOP]
-    return [one.units[i].text or f"row {one.units[i].start}, column {one.units[i].end}" for i in order]
+    return [one.units[i].name for i in order]
 
 
-def divergence(parent: ModelDir, child: ModelDir, task: Task, rows: Examples, runtime: Runtime) -> Measure | None:
-    """Mean Kullback-Leibler divergence of the parent's distributions from the child's, in nats; None where they are of different things.
+def divergence(models: Sequence[Loaded], rows: Examples, runtime: Runtime) -> Measure | None:
+    """Mean Kullback-Leibler divergence of a parent's distributions from its child's, in nats; None where they are of different things.
 
     Rows are asked about one by one, so that padding plays no part.
     """
-    models, found = [opened(each, task, runtime) for each in (parent, child)], []
+    found = []
     for i in (int(i) for i in spread(len(rows), min(MOST_COMPARED, len(rows)))):
-        batches = [Encoded([rows[i]], model.task, model.processor, labelled=bool(task.generates)).batch([0]) for model in models]
+        batches = [Encoded([rows[i]], model.task, model.processor, labelled=model.task.generates).batch([0]) for model in models]
         with torch.no_grad():
             logits = [model.task.logits(model.model(**batch.inputs), batch)[0].float() for model, batch in zip(models, batches)]
         if logits[0].shape != logits[1].shape or logits[0].shape[-1] == 1:

@@ -23,6 +23,7 @@ MOST_LISTED = 8  # units of a row
 MOST_WORDS, FEWEST = 12, 2  # words of an answer over all rows, and rows in which they occur
 MOST_SHOWN = 100  # rows
 MARKED = 0.03  # of the largest score; what weighs less is not marked
+STRIP = (180, 480)  # height and width of a sound
 _MOST_LETTERS = 90  # of a training row
 _WHAT = {"text": "words", "image": "patches", "sound": "cells"}
 
@@ -86,6 +87,8 @@ def _row(number: int, found: Explanation, what: str) -> str:
     drawn = _text(found) if found.units[0].text else _over(found, f"row-{number}")
     marks, more = ("▁⋯", "thicker") if found.units[0].text else ("●○", "larger")
     kinds = [("child", marks[0], "speaks for it"), ("failed", marks[1], "speaks against it"), ("muted", "", f"the {more}, the more")]
+    if found.units[0].column == "sound":
+        kinds.append(("muted", "", "time goes to the right, pitch upward"))
     legend = markup.legend(kinds)
     name = found.name if len(found.name) <= 60 else found.name[:59] + "…"
     return (
@@ -99,7 +102,7 @@ def _text(found: Explanation) -> str:
     most, columns = _most(found), list(dict.fromkeys(unit.column for unit in found.units))
     body = ""
     for column in columns:
-        value = found.row.example[column]
+        value = found.row.texts[column]
         marked = [(unit, score) for unit, score in zip(found.units, found.scores) if unit.column == column]
         text = value if isinstance(value, str) else "".join(_filled(marked))
         end, inner = 0, ""
@@ -130,43 +133,42 @@ def _over(found: Explanation, key: str) -> str:
     seen = (
         found.row.batch.inputs[next(name for name, value in found.row.batch.inputs.items() if value.is_floating_point())][0].cpu().numpy()
     )
-    picture, (height, width) = _picture(seen), _size(seen)
-    down, across = found.units[-1].start + 1, found.units[-1].end + 1
+    (picture, height, width), sound = _picture(seen), found.units[0].column == "sound"
+    if sound:
+        height, width = STRIP
+    down, across = (1 + last for last in (found.units[-1].start, found.units[-1].end)[:: -1 if sound else 1])
     tall, wide, most = height / down, width / across, _most(found)
     cells = ""
     for unit, score in zip(found.units, found.scores):
+        row, column = (down - 1 - unit.end, unit.start) if sound else (unit.start, unit.end)
         if (weight := abs(float(score)) / most) >= MARKED:
             kind, size = "for" if score > 0 else "against", 0.46 * weight**0.5  # as much ink as weight
-            middle = f'cx="{(unit.end + 0.5) * wide:.2f}" cy="{(unit.start + 0.5) * tall:.2f}"'
+            middle = f'cx="{(column + 0.5) * wide:.2f}" cy="{(row + 0.5) * tall:.2f}"'
             spot = f'rx="{size * wide:.2f}" ry="{size * tall:.2f}" stroke-width="{0.07 * min(tall, wide):.2f}"'
             cells += f'<ellipse class="{kind}" {middle} {spot}><title>{_decimal(float(score))}</title></ellipse>'
     image = f'<image href="{picture}" width="{width}" height="{height}" preserveAspectRatio="none"/>'
-    ratio = "none" if seen.ndim < 3 else "xMidYMid"
     return (
-        f'<figure><svg class="over" id="{key}" viewBox="0 0 {width} {height}" preserveAspectRatio="{ratio}" role="img" '
+        f'<figure><svg class="over{" wide" if sound else ""}" id="{key}" viewBox="0 0 {width} {height}" role="img" '
         f'aria-label="{escape(_spoken(found))}">{image}{cells}</svg></figure>\n'
     )
 
 
-def _size(seen: numpy.ndarray) -> tuple[int, int]:
-    return (seen.shape[-2], seen.shape[-1]) if seen.ndim > 1 else (seen.shape[0], 1)
+def _picture(seen: numpy.ndarray) -> tuple[str, int, int]:
+    """Pixels (K, H, W), a log-mel (F, M) or samples (T,) as a grey or coloured image in a data URI, its height and width.
 
-
-def _picture(seen: numpy.ndarray) -> str:
-    """Pixels (K, H, W), a log-mel (F, M) or samples (T,) as a grey or coloured image in a data URI."""
-    shown = seen.transpose(1, 2, 0) if seen.ndim == 3 else seen.reshape(_size(seen))[..., None]
+    Time goes to the right, and high pitches are above low ones.
+    """
+    shown = seen.transpose(1, 2, 0) if seen.ndim == 3 else numpy.atleast_2d(seen.T)[::-1, :, None]
     low, high = shown.min(), shown.max()
     grey = ((shown - low) / max(high - low, 1e-9) * 255).astype(numpy.uint8)
     image, stream = PIL.Image.fromarray(grey if grey.shape[-1] == 3 else grey[..., 0]), io.BytesIO()
     image.save(stream, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
+    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}", *shown.shape[:2]
 
 
 def _listed(found: Explanation, what: str) -> str:
     order = numpy.argsort(-numpy.abs(found.scores), kind="stable")[:MOST_LISTED]
-    rows = [
-        [found.units[i].text or f"row {found.units[i].start}, column {found.units[i].end}", _decimal(float(found.scores[i]))] for i in order
-    ]
+    rows = [[found.units[i].name, _decimal(float(found.scores[i]))] for i in order]
     return markup.table(f"The {what} of most weight", [what, "score"], rows, {1})
 
 
@@ -210,7 +212,7 @@ def _facts(found: Explanation) -> str:
 def _spoken(found: Explanation) -> str:
     """The cells of most weight, for who does not see them."""
     order = numpy.argsort(-found.scores, kind="stable")[:3]
-    return "most weight at " + "; ".join(f"row {found.units[i].start}, column {found.units[i].end}" for i in order)
+    return "most weight at " + "; ".join(found.units[i].name for i in order)
 
 
 def _most(found: Explanation) -> float:

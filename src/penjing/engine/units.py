@@ -11,30 +11,44 @@ from typing import Any, NamedTuple
 
 import numpy
 
-from penjing.core.contracts import Example, Task
 from penjing.tasks._words import cut, spaced
 
 MOST_CELLS = {"image": (14, 14), "sound": (24, 12)}  # rows and columns of patches; cells of time and pitch
 
 
 class Unit(NamedTuple):
-    """A word with its column and where it stands in it, in characters; a patch with its row and column, and no text."""
+    """A word with the column or message it is of and where it stands in it, in characters; or a cell without text.
+
+    Of a cell `column` is the medium, `start` its row or moment and `end` its column or pitch.
+    """
 
     text: str
     column: str
     start: int
     end: int
 
+    @property
+    def told(self) -> dict[str, Any]:
+        """For programs."""
+        if self.text:
+            return {"text": self.text, "column": self.column, "start": self.start, "end": self.end}
+        return {"moment": self.start, "pitch": self.end} if self.column == "sound" else {"row": self.start, "column": self.end}
 
-def of_text(task: Task, example: Example, ids: numpy.ndarray, tokenizer: Any) -> tuple[list[Unit], numpy.ndarray]:
-    """The words of the columns that are read, and (N, T) the number of the word that each token belongs to; U for none.
+    @property
+    def name(self) -> str:
+        """Its text, or where it lies."""
+        return self.text or ", ".join(f"{name} {number}" for name, number in self.told.items())
+
+
+def of_text(texts: dict[str, Any], ids: numpy.ndarray, tokenizer: Any) -> tuple[list[Unit], numpy.ndarray]:
+    """The words of the texts of a row, by what they are called, and (N, T) the number of the word that each token belongs to; U for none.
 
     ids   (N, T) tokens; a token of several words counts with the first
     """
     units: list[Unit] = []
     owners = numpy.full(ids.shape, -1)
-    for column in task.read_columns(example):
-        text, words = _words(example[column])
+    for column, value in texts.items():
+        text, words = _words(value)
         first = len(units)
         units += [Unit(word, column, start, start + len(word)) for word, start in words]
         starts = [start for _, start in words]

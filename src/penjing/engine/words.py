@@ -110,7 +110,7 @@ def explained(found: Mapping[str, Any]) -> str:
     """An explanation for a terminal: the answer, and the units of most weight with a bar each."""
     best = sorted(found["units"], key=lambda unit: -abs(unit["score"]))[:10]
     most = max((abs(unit["score"]) for unit in best), default=0) or 1
-    names = [unit.get("text") or f"row {unit['row']}, column {unit['column']}" for unit in best]
+    names = [unit.get("text") or ", ".join(f"{name} {at}" for name, at in unit.items() if name != "score") for unit in best]
     wide = max(map(len, names), default=0)
     sure = "" if found["score"] is None else f" {found['score']:.3f}"
     lines = [f"{answer(found['value'])}{sure}  {' '.join(str(found['input']).split())}"]

@@ -17,15 +17,15 @@ def flips(parent: Sequence[Any], child: Sequence[Any]) -> Measure:
     return Measure(changed / max(len(parent), 1), "share", low, high, len(parent), better="lower")
 
 
-def sign_test(first: Sequence[bool], second: Sequence[bool]) -> float:
+def sign_test(first: Sequence[float], second: Sequence[float]) -> float:
     """Chance of so many more rows that only `first` marks, if both were equally likely to mark a row that the other does not.
 
-    first, second   (n,) for the same rows; one-sided, exact
+    first, second   (n,) of 0 and 1, for the same rows; one-sided, exact
     """
     from scipy.stats import binomtest  # 0.3 s
 
     pairs = list(zip(first, second, strict=True))
-    alone, other = sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs)
+    alone, other = sum(a > b for a, b in pairs), sum(b > a for a, b in pairs)
     return float(binomtest(alone, alone + other, alternative="greater").pvalue) if alone + other else 1.0
 
 

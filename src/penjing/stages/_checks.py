@@ -163,6 +163,7 @@ def _require_models(stage: str, base: ModelDir | str, options: Any, task: type[T
             require_torch(ModelDir.open(options.student, runtime))
     if child := vars(options).get("child"):
         _require_same_labels(base, ModelDir.open(child, runtime))
+        _require_reasons(base, options, task, runtime)
 
 
 def require_askable(base: ModelDir, labels: Sequence[str]) -> None:
@@ -279,6 +280,18 @@ def _require_same_labels(base: Any, child: ModelDir) -> None:
             wanted=f"{base.labels}",
             fix="compare a child with the model it was made from",
         )
+
+
+def _require_reasons(base: Any, options: Any, task: type[Task], runtime: Runtime) -> None:
+    """Raise where reasons cannot be compared: TaskError for a task without any, OptionError and ModelError for --noise-floor."""
+    if options.noise_floor and not options.reasons:
+        raise OptionError("--noise-floor is for --reasons", wanted="both or none", fix="pass --reasons too")
+    if options.reasons:
+        need("captum", "explain")
+        if "explain" not in task.stages:
+            raise TaskError(f"answers of {base.task} are not explained", wanted="none", fix="leave --reasons out")
+        if options.noise_floor:
+            _require_same_labels(base, ModelDir.open(options.noise_floor, runtime))
 
 
 def _require_computed(stage: str, options: Any, task: type[Task]) -> None:

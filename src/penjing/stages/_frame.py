@@ -19,7 +19,7 @@ from penjing.core.data import Data
 from penjing.core.durable import write_text
 from penjing.core.errors import ModelError, OptionError
 from penjing.core.find import find, names
-from penjing.core.model_dir import BEGUN, META, NEW, ModelDir, check_free, staged
+from penjing.core.model_dir import BEGUN, META, NEW, ModelDir, check_free, check_page, staged
 from penjing.core.options import Flag, build, flags
 from penjing.core.progress import say, told
 from penjing.core.report import Measure, Report
@@ -80,6 +80,8 @@ def call(
     Raises PenjingError before the first expensive second for whatever the user can mend.
     """
     if stage not in MAKERS:
+        if out is not None:
+            check_page(Path(out))
         report = read(prepare(stage, model, data, words, runtime or Runtime()))
         if out is not None:
             from penjing.engine import page

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from penjing.core.contracts import Task
 from penjing.core.data import Data, DataOptions
-from penjing.core.errors import OptionError, need
+from penjing.core.errors import OptionError
 from penjing.core.generation import OWN, Generation
 from penjing.core.model_dir import ModelDir
 from penjing.core.options import Between, Floor
@@ -41,12 +41,13 @@ def compare(base: ModelDir, task: Task, data: Data, options: Options, *, runtime
         parent=base, threads=options.threads_timed, floor=options.floor, generation=options.generation,
     )  # fmt: skip
     if options.reasons:
+        from penjing.engine.reasons import opened
         from penjing.engine.reasons_kept import divergence, reasons_kept
 
-        need("captum", "explain")
-        other = ModelDir.open(options.noise_floor, runtime) if options.noise_floor else None
-        report.facts["reasons"] = reasons_kept(base, child, task, rows, runtime, other)
-        report.facts["divergence"] = divergence(base, child, task, rows, runtime)
+        others = [ModelDir.open(options.noise_floor, runtime)] if options.noise_floor else []
+        models = [opened(each, task, runtime) for each in (base, child, *others)]
+        report.facts["reasons"] = reasons_kept(models, rows, runtime)
+        report.facts["divergence"] = divergence(models[:2], rows, runtime)
     plain = words.plain(report)
     report.notes += [*words.group_sentences(plain), *words.reasons_sentences(plain)]
     return report

@@ -5,17 +5,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from penjing.core.contracts import Example, Task
+from penjing.core.contracts import Example, Prediction, Task
 from penjing.core.data import pairs
 from penjing.core.durable import write_text
 from penjing.core.errors import DataError, OptionError, TaskError, nearest, need
 from penjing.core.examples import read, spread
 from penjing.core.find import find
-from penjing.core.model_dir import ModelDir
+from penjing.core.model_dir import ModelDir, check_page
 from penjing.core.options import Between, build
 from penjing.core.progress import say
 from penjing.core.runtime import Runtime
-from penjing.stages._inputs import rows_of
+from penjing.stages._inputs import Named, rows_of
 
 METHODS = "methods.explain"
 MOST_TRACED = 5000  # training rows, evenly spread
@@ -38,7 +38,9 @@ class Options:
 def explain(
     base: ModelDir | str | Path, inputs: str | Sequence[str], *, out: str | Path | None = None, runtime: Runtime | None = None, **words: Any
 ) -> list[dict[str, Any]]:
-    """For each row of `inputs` its answer and {"units": [{"text" or "row" and "column", "score"}]}, with what says how far to trust them.
+    """For each row of `inputs` its answer and its units, with what says how far to trust them.
+
+    A unit is {"text", "column", "start", "end", "score"}, of an image {"row", "column", "score"}, of a sound {"moment", "pitch", "score"}.
 
     inputs    as `predict` takes them
     out       where a page is written that shows them; None for none
@@ -46,7 +48,7 @@ def explain(
     Raises OptionError for a method that does not fit the model, or a part or label that is not there; ModelError for an engine's artefact
     and a method that needs gradients; MissingExtra where captum is not installed.
     """
-    from penjing.engine import batches, influence, load, measure, reasons
+    from penjing.engine import influence, load, reasons
 
     runtime, method = runtime or Runtime(), str(words.get("method", Options.method))
     need("captum", "explain")
@@ -57,7 +59,11 @@ def explain(
     if "explain" not in task.stages:
         wanted = "a model that answers rows one by one"
         raise TaskError(f"answers of {base.task} are not explained", wanted=wanted, fix="choose another MODEL")
+    if out is not None:
+        check_page(Path(out))
+    reasons.require_label(task, options.label)
     given, renamed = [inputs] if isinstance(inputs, str) else inputs, pairs(options.columns or [])
+    trained = _labelled(options.among, task, renamed) if options.among else []
     rows = [row for each in given for row in rows_of(each, task, renamed, runtime)]
     if not rows:
         raise OptionError("nothing to explain", wanted="files, text, or - for standard input", fix="pass one that is not empty")
@@ -65,20 +71,29 @@ def explain(
         say(f"{options.most} of {len(rows):,} rows, evenly spread; --most says how many", runtime.quiet)
         rows = [rows[int(i)] for i in spread(len(rows), options.most)]
     loaded = reasons.opened(base, task, runtime)
-    encoded = batches.Encoded([row for _, row in rows], loaded.task, loaded.processor, labelled=False)
-    answers = measure.answer(reasons.answering(loaded), loaded.task, encoded, runtime.quiet, "predicting")
-    asked = [(name, loaded.task.answered(row, answer.value), answer) for (name, row), answer in zip(rows, answers)]
+    asked = _asked(loaded, rows[:1], runtime)
+    reasons.require_fitting(loaded, asked[0][1], options.method)
+    asked += _asked(loaded, rows[1:], runtime)
+    marks: Sequence[dict[str, Any] | None] = [None] * len(rows)
+    if trained:
+        marks = influence.traced(loaded, [(row, answer.value) for (_, row), (*_, answer) in zip(rows, asked)], trained, options.nearest)
     found = reasons.explain(loaded, asked, options.method, options.settings, runtime, part=options.part, label=options.label)
-    if options.among:
-        trained = _labelled(options.among, loaded.task, renamed)
-        marks = influence.traced(loaded, [(name, row, answer.value) for name, row, answer in asked], trained, options.nearest)
-        found = [replace(each, traced=mark) for each, mark in zip(found, marks)]
+    found = [replace(each, traced=mark) for each, mark in zip(found, marks)]
     if out is not None:
         from penjing.engine import reasons_page
 
-        usual = influence.usual_rows(loaded, [row for _, row in rows], [answer.value for answer in answers])
+        usual = influence.usual_rows(loaded, [row for _, row in rows], [answer.value for *_, answer in asked])
         write_text(Path(out), reasons_page.page_of(found, loaded.task, base, {answer: found[i] for answer, i in usual.items()}))
     return [explanation.told() for explanation in found]
+
+
+def _asked(loaded: Any, rows: Sequence[Named], runtime: Runtime) -> list[tuple[str, Example, Prediction]]:
+    """Each row by its name, with the answer in it where that is written, and the answer."""
+    from penjing.engine import batches, measure, reasons
+
+    encoded = batches.Encoded([row for _, row in rows], loaded.task, loaded.processor, labelled=False)
+    answers = measure.answer(reasons.answering(loaded), loaded.task, encoded, runtime.quiet, "predicting")
+    return [(name, loaded.task.answered(row, answer.value), answer) for (name, row), answer in zip(rows, answers)]
 
 
 def _labelled(given: str, task: Task, renamed: dict[str, str]) -> list[tuple[str, Example]]:

@@ -157,14 +157,16 @@ def begin_of(tokenizer: Any) -> list[int]:
 
 
 def end_of(tokenizer: Any) -> int:
-    """The token that ends a text.
+    """The token that ends a text."""
+    return token_of(tokenizer, "eos", "token that ends a text", "use a model that was made to write, or pretrain new:<size>")
+
+
+def token_of(tokenizer: Any, role: str, called: str, fix: str) -> int:
+    """The special token of a role: "eos", "mask".
 
     Raises ModelError for a tokenizer that has none.
     """
-    if tokenizer.eos_token_id is None:
-        raise ModelError(
-            "the tokenizer of this model has no token that ends a text",
-            wanted="eos_token in tokenizer_config.json",
-            fix="use a model that was made to write, or pretrain new:<size>",
-        )
-    return tokenizer.eos_token_id
+    found: int | None = getattr(tokenizer, f"{role}_token_id")
+    if found is None:
+        raise ModelError(f"the tokenizer of this model has no {called}", wanted=f"{role}_token in tokenizer_config.json", fix=fix)
+    return found

@@ -10,15 +10,14 @@ answer is the text with the likeliest tokens in their places. A text longer than
 Source   Devlin, Chang, Lee, Toutanova 2019, section 3.1 and A.1
 """
 
-import functools
 import zlib
 
 import numpy
 from transformers import AutoModelForMaskedLM
 
 from penjing.core.contracts import Prediction, Task
-from penjing.core.errors import DataError, ModelError
-from penjing.tasks._language import INPUTS, NONE, SIZE, TOKENS, Language, ids_of
+from penjing.core.errors import DataError
+from penjing.tasks._language import INPUTS, NONE, SIZE, TOKENS, Language, ids_of, token_of
 
 ASKED = "asked"  # of a row and of its entry: the text with masks
 SHARE = 0.15  # of tokens that are told
@@ -37,8 +36,8 @@ class FillMask(Language):
     def asked(self, example):
         return {ASKED: example["text"]}
 
-    def read_columns(self, example):
-        return [ASKED]
+    def read_texts(self, example):
+        return {ASKED: example[ASKED]}
 
     def encode(self, example, tokenizer):
         room = tokenizer.model_max_length - tokenizer.num_special_tokens_to_add()
@@ -97,8 +96,7 @@ class FillMask(Language):
 
     def target(self, outputs, batch, part=None, choice=None):
         """(B,) the log probability of what is told; of a text with masks the logits of what would fill them."""
-        whose = super().target if batch.targets else functools.partial(Task.target, self)
-        return whose(outputs, batch, part, choice)
+        return super().target(outputs, batch, part, choice) if batch.targets else Task.target(self, outputs, batch, part, choice)
 
     def predict(self, model, batch, processor):
         if batch.targets:
@@ -120,13 +118,7 @@ def _frame(tokenizer):
 
 
 def _mask(tokenizer):
-    if tokenizer.mask_token_id is None:
-        raise ModelError(
-            "the tokenizer of this model has no mask",
-            wanted="mask_token in tokenizer_config.json",
-            fix="use a model that was pretrained on masked tokens, or pretrain new:<size>",
-        )
-    return tokenizer.mask_token_id
+    return token_of(tokenizer, "mask", "mask", "use a model that was pretrained on masked tokens, or pretrain new:<size>")
 
 
 TASK = FillMask

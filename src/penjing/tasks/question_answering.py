@@ -3,7 +3,7 @@
 Data     columns `question`, `context`, `answers`: {"text": [...], "answer_start": [...]} as in SQuAD, several where all are right, none
          where the context does not tell; or `answer`, a text that occurs once in its context
 Metric   f1, words shared with the answer that is most like it; exact_match. As SQuAD counts them, Chinese by character as CMRC 2018 does
-Explain  logits of the first and the last token of the answer, per token
+Explain  logits of the first and the last token of the answer, in the window that tells it
 
 A context longer than the model's window is read in windows that overlap by a third, each beside the whole question; the surest answer
 counts. "None" is the first token of a window as start and end. It is answered where its chance against the best answer is above a
@@ -34,6 +34,7 @@ THRESHOLD = "no_answer_threshold"
 _STEPS = (0.1, 0.2, 0.3, 0.4, 0.45, 0.49, 0.499, 0.4999)
 THRESHOLDS = (1.0, 0.5, *(round(0.5 + sign * step, 4) for step in _STEPS for sign in (-1, 1)), 0.0)
 """Those that are tried; of equally good ones the first is taken."""
+NOTHING = -1  # in `choice`, of a window that does not tell the answer
 _WINDOW, _SPAN = "window", "span"  # of an encoded entry, beside what the model sees
 
 
@@ -50,6 +51,14 @@ class Window(NamedTuple):
     number: int
     places: list[tuple[int, int] | None]
     none: int
+
+
+class Told(NamedTuple):
+    """The answer to a row: the entry of the batch that tells it, its first and last token there, None for no answer, and its chance."""
+
+    window: int
+    tokens: tuple[int, int] | None
+    chance: float
 
 
 class QuestionAnswering(Task):
@@ -127,23 +136,41 @@ class QuestionAnswering(Task):
     def logits(self, outputs, batch):
         return torch.stack(_possible(outputs, batch), 1).flatten(0, 1), batch.rows.repeat_interleave(2)
 
+    def choice(self, outputs, batch):
+        """The first and the last token of what is told, or twice that of none, in the window that tells it; NOTHING in the others."""
+        tokens = torch.full((len(batch.origin), 2), NOTHING)
+        for told in self._told(outputs, batch):
+            none = batch.origin[told.window].none
+            tokens[told.window] = torch.tensor(told.tokens or (none, none))
+        return tokens.flatten().to(outputs.start_logits.device)
+
     def decode(self, outputs, batch, processor):
+        answers = []
+        for told in self._told(outputs, batch):
+            if told.tokens:
+                context, _, places, _ = batch.origin[told.window]
+                answers.append(Prediction(span(context, *(places[token][end] for end, token in enumerate(told.tokens))), told.chance))
+            else:
+                answers.append(Prediction(NONE, told.chance))
+        return answers
+
+    def _told(self, outputs: Any, batch: Batch) -> list[Told]:
+        """For each row the surest answer of its windows, or that there is none."""
         first, last, answered, none = (found.tolist() for found in _best(outputs, batch))
         rows: list[list[int]] = []
         for entry, window in enumerate(batch.origin):
             if window.number == 0:
                 rows.append([])
             rows[-1].append(entry)
-        return [self._told(windows, first, last, answered, none, batch) for windows in rows]
-
-    def _told(self, windows, first, last, answered, none, batch) -> Prediction:
-        """The surest answer of the windows of a row, or none."""
-        best, least = max(windows, key=lambda i: answered[i]), min(none[i] for i in windows)
-        chance = 1 / (1 + math.exp(min(answered[best] - least, 700.0)))
-        if chance > self.threshold or answered[best] < IMPOSSIBLE / 2:  # a context may have no tokens
-            return Prediction(NONE, chance)
-        window = batch.origin[best]
-        return Prediction(span(window.context, window.places[first[best]][0], window.places[last[best]][1]), math.exp(answered[best]))
+        found = []
+        for windows in rows:
+            best, least = max(windows, key=lambda i: answered[i]), min(windows, key=lambda i: none[i])
+            chance = 1 / (1 + math.exp(min(answered[best] - none[least], 700.0)))
+            if chance > self.threshold or answered[best] < IMPOSSIBLE / 2:  # a context may have no tokens
+                found.append(Told(least, None, chance))
+            else:
+                found.append(Told(best, (first[best], last[best]), math.exp(answered[best])))
+        return found
 
     def score(self, predictions, examples):
         return self.scorer(predictions, examples)(numpy.arange(len(predictions)))

@@ -2,7 +2,7 @@
 
 Data     column `text`, and `before` it what it goes on from; or `prompt` and `completion`; or `messages`, lists of {role, content}
 Metric   accuracy of the next token (primary), perplexity for each token, bits_per_byte
-Explain  log probability of the tokens that are told, or of one of them
+Explain  log probability of the tokens that are told, or of one of them; of a chat those of all messages of the assistant
 
 A prompt, what stands before, and all messages but those of the assistant are read and not learnt from. A text longer than the model's
 window is read in windows that overlap by half, so that a token is told from half a window at least. A prompt that is asked is continued; of
@@ -75,12 +75,13 @@ class TextGeneration(Language):
             return super().predict(model, batch, processor)
         return [Prediction(text) for text in model.generate(batch, processor)]
 
-    def read_columns(self, example):
-        return [name for name in ("prompt", "text") if name in example]
+    def read_texts(self, example):
+        messages = {f"{number} {message['role']}": message["content"] for number, message in enumerate(example.get("messages", []), 1)}
+        return messages or {name: example[name] for name in ("prompt", "text") if name in example}
 
     def answered(self, example, value):
         if "messages" in example:
-            return {"messages": [*example["messages"], {"role": "assistant", "content": value}]}
+            return {"messages": [*example["messages"], {"role": "assistant", "content": value}], "text": value}
         return {"prompt": example["prompt"], "text": value}
 
     def details(self, value, example):

@@ -4,7 +4,7 @@ NEEDS                            what it asks of a model: "answers" alone, "grad
 COMPLETE                         whether its scores add up to what the input changes in the answer
 apply(asked, settings) -> scores (U,), a number for each unit: above 0 it speaks for the answer, below against it
 
-Attribution is captum's; a method says which of it, and how what it gives for each number of an input becomes a score for each unit.
+Attribution is mostly captum's; a method says which of it, and how what it gives for each number of an input becomes a score for each unit.
 """
 
 from collections.abc import Callable
