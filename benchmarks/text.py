@@ -44,6 +44,7 @@ SENTENCES = {"epochs": 3, "learning_rate": 1e-4}
 TAGS = {"epochs": 6, "learning_rate": 3e-4}
 CHINESE = {"epochs": 5, "learning_rate": 8e-4, "dropout": 0.1}  # the encoder is a fifth of MiniLM's size
 PAIRS = {"epochs": 10, "learning_rate": 1e-3, "batch_rows": 64, "label_smoothing": 0.1, "dropout": 0.2}
+SHORT = {**PAIRS, "vocabulary": 4000}  # sentences of eight words; AdamW at 1e-3 never looks at the source there, muon does
 WRITING = {"optimizer": "muon", "learning_rate": 1e-2}
 STREAM = {"tokenizer": "word", "vocabulary": 20_000, **WRITING}  # of words that are cut already
 LINES = {
@@ -76,14 +77,14 @@ LINES = {
     ),
     "cluener": Line("cluener", "chinese", "token-classification", ("entity_f1",), "≥ 70", CHINESE, ("tags=ner_tags",)),
     "gsd": Line("ud_chinese_gsd", "chinese", "token-classification", ("word_accuracy",), "", CHINESE),
-    "subjqa": Line("subjqa_en", "minilm", "question-answering", ("f1", "exact_match"), "", {"epochs": 3, "learning_rate": 2e-4}, seeds=1),
+    "subjqa": Line("subjqa_en", "minilm", "question-answering", ("f1", "exact_match"), "", {"epochs": 1, "learning_rate": 2e-4}, seeds=1),
     "cmrc": Line("cmrc2018_zh", "chinese", "question-answering", ("f1", "exact_match"), "", {**CHINESE, "skip_bad_rows": True}, seeds=1),
     "multi30k": Line("multi30k_en_de", "new:marian-mini", "translation", ("bleu", "chrf"), "BLEU ≥ 34 in 40 minutes", PAIRS, seeds=1),
     "tatoeba": Line(
         "tatoeba_en_zh", "new:marian-mini", "translation", ("bleu", "chrf"), "",
-        {**PAIRS, "learning_rate": 5e-4, "vocabulary": 4000}, seeds=1,
+        {**SHORT, "optimizer": "muon", "learning_rate": 5e-3, "dropout": 0.1}, seeds=1,
     ),
-    "tatoeba-gru": Line("tatoeba_en_zh", "new:gru-mini", "translation", ("bleu", "chrf"), "", PAIRS, seeds=1),
+    "tatoeba-gru": Line("tatoeba_en_zh", "new:gru-mini", "translation", ("bleu", "chrf"), "", {**SHORT, "learning_rate": 2e-3}, seeds=1),
     "scitldr": Line(
         "scitldr", "new:marian-mini", "summarization", ("rouge_l", "rouge_1"), "", PAIRS, ("text=source", "summary=summaries"), seeds=1
     ),

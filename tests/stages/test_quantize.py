@@ -86,7 +86,7 @@ def test_what_int8_may_bring_on_this_processor_is_said_first(instructions, said,
 
 def test_shrink_settles_one_engine_for_all_candidates(text_parent, runtime, monkeypatch):
     options = _frame.stage_options("shrink", {"engine": "auto"})
-    search = _search.Search(text_parent, None, None, options, runtime, None, [])
+    search = _search.Search(text_parent, text_parent, None, None, options, runtime, None, [])
     monkeypatch.setattr(load, "load", lambda *_: None)
     monkeypatch.setattr(quantize, "choose_engine", lambda engines, *_: (engines[-1], ["tried"]))
     settled, tried = _search.settle_engine(search, ["onnxruntime", "openvino"])

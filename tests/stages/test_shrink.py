@@ -10,7 +10,8 @@ import penjing
 from penjing.core.errors import DataError
 from penjing.core.model_dir import ModelDir
 from penjing.core.report import Report
-from penjing.stages import _search
+from penjing.engine import remarks
+from penjing.stages import _frame, _search
 
 QUICK = {"floor": "5", "quantize": False, "epochs": 1, "learning_rate": 1e-3}
 
@@ -48,6 +49,17 @@ def test_the_report_on_disk_holds_the_whole_search(small):
     assert found["baseline"]["name"] == "LogisticRegression" and found["cost"]["seconds"] > 0
     assert Report.read(model.path).facts["proof"] == report.facts["proof"]
     assert not list(model.path.glob(".*")) and [path.name for path in model.path.parent.iterdir()] == ["small"]
+
+
+def test_tokens_that_no_row_uses_are_left_out_where_the_tune_rows_allow_it(text_parent, reviews, runtime, tmp_path):
+    """Of these few rows the tune rows have words of their own: it costs 3 points of 100."""
+    prepared = _frame.prepare("shrink", text_parent, reviews, {"floor": "10"}, runtime)
+    search = _search.begin(prepared.base, prepared.task, prepared.data, prepared.options, tmp_path, runtime)
+    trimmed, facts = _search.trim(search, 0.1)
+    assert trimmed.base is search.base and trimmed.whole.config["vocab_size"] < search.base.config["vocab_size"]
+    assert "in the training rows" in facts["vocabulary"]["tokens"]
+    assert "come in smaller pieces" in remarks.remarks(Report("shrink", {}, facts=facts))[0]
+    assert _search.trim(search, 0.01) == (search, {})
 
 
 def test_its_card_is_one_that_the_hub_reads(small):

@@ -23,10 +23,14 @@ def quantized_sentence(report: Report) -> str:
 
 
 def remarks(report: Report) -> list[str]:
-    """Notes that a reader of a quantized model must not miss."""
-    facts, found = report.facts.get("quantized"), []
+    """Notes that a reader of a model with fewer tokens, or of a quantized one, must not miss."""
+    facts, found = report.facts.get("quantized"), list[str]()
+    removed = [report.facts.get("vocabulary") or {}, report.facts.get("removed") or {}]
+    if few := next((each for each in removed if "new_text_share" in each), None):
+        share = words.share(few["new_text_share"])
+        found.append(f"it has {few['tokens']}; about {share} of the tokens of new text are others, and come in smaller pieces")
     if not facts:
-        return []
+        return found
     if tried := report.facts.get("engines"):
         found.append(_tried(tried))
     if not facts["kernels"]:

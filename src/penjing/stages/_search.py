@@ -1,6 +1,7 @@
 """The search of shrink: whether the floor can be proven, which shapes there are, which are worth a training, which are likely to pass.
 
-is the floor provable -> time untrained shapes here -> train the promising -> screen on tune rows -> prove on proof rows
+is the floor provable -> drop tokens that no row uses -> time untrained shapes here -> train the promising -> screen on tune rows -> prove
+on proof rows
 """
 
 import dataclasses
@@ -10,9 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from transformers import PreTrainedTokenizerFast
+
 from penjing.core.contracts import Prediction, Task
 from penjing.core.data import Data
 from penjing.core.errors import DataError, ModelError
+from penjing.core.find import find
 from penjing.core.model_dir import NEW, ModelDir
 from penjing.core.progress import say, track
 from penjing.core.runtime import Runtime
@@ -30,6 +34,8 @@ from penjing.stages._frame import stage_options
 
 LAYER_SHARES = (1.0, 2 / 3, 1 / 2, 1 / 3)
 WIDTH_SHARES = (1.0, 0.75, 0.5, 0.25)
+WORTH = 0.98  # of the bytes must be left at most, or the tokens are not worth it
+SURE = 0.5  # chance of being proven from which on the search goes on to smaller shapes
 CHANNEL_SHARES = (0.5, 0.34, 0.25, 0.17, 0.125)
 
 
@@ -55,9 +61,15 @@ class Candidate:
 
 
 class Search(NamedTuple):
-    """What every part of the search needs; `tuned` is what the parent answers to the tune rows."""
+    """What every part of the search needs.
+
+    base    the parent
+    whole   what is made smaller: the parent, or the parent without the tokens that no row uses
+    tuned   what the parent answers to the tune rows
+    """
 
     base: ModelDir
+    whole: ModelDir
     task: Task
     data: Data
     options: Any
@@ -71,7 +83,7 @@ def begin(base: ModelDir, task: Task, data: Data, options: Any, work: Path, runt
     data.check_unseen(base)
     if options.floor_agreement:
         data, options = relabel.by_parent(data, base, task, runtime), dataclasses.replace(options, floor=options.floor_agreement)
-    return Search(base, task, data, options, runtime, work, appraise.predict(base, task, data.role("tune"), runtime))
+    return Search(base, base, task, data, options, runtime, work, appraise.predict(base, task, data.role("tune"), runtime))
 
 
 def provable(search: Search) -> tuple[float, dict[str, Any]]:
@@ -127,6 +139,23 @@ def expected(search: Search, value: float, floor: float) -> tuple[int, str]:
     return needed, f"a standard error of {100 * spread:.2g} points on {tune.units:,} tune {'groups' if groups else 'rows'}"
 
 
+def trim(search: Search, floor: float) -> tuple[Search, dict[str, Any]]:
+    """The search among smaller forms of the parent without the tokens that no row uses, where it has such and tune rows allow it; facts."""
+    loaded = load.load(search.base, search.task, search.runtime)
+    if not (isinstance(loaded.processor, PreTrainedTokenizerFast) and find("methods.prune", "vocabulary").fits(anatomy(loaded.model))):
+        return search, {}
+    tune, options = search.data.role("tune"), stage_options("prune", {"method": "vocabulary"})
+    out, quiet = search.work / "vocabulary", dataclasses.replace(search.runtime, quiet=True)
+    model, report = prune.prune(search.base, search.task, search.data, options, out=out, runtime=quiet)
+    told = appraise.predict(model, search.task, tune, search.runtime)
+    found = verdict(search.task, tune, search.tuned, told, floor, search.runtime.seed)
+    likely = chance(found, search.data.role("proof").units or search.data.examples.units)
+    if likely < SURE or model.bytes() > WORTH * search.base.bytes():
+        return search, {}
+    say(f"{report.facts['removed']['tokens']}; the others are left out", search.runtime.quiet)
+    return search._replace(whole=model), {"vocabulary": report.facts["removed"], "parameters": report.facts["parameters"]}
+
+
 def settle_engine(search: Search, engines: list[str]) -> tuple[Search, list[dict[str, Any]]]:
     """The search with one engine for every candidate, and what was measured to choose it: whatever runs the quantized parent fastest.
 
@@ -135,8 +164,8 @@ def settle_engine(search: Search, engines: list[str]) -> tuple[Search, list[dict
 
     if not engines:
         return search, []
-    whole = load.load(search.base, search.task, search.runtime)
-    engine, tried = quantize.choose_engine(engines, search.base, whole, search.data, quantizing(search.options), search.runtime)
+    whole = load.load(search.whole, search.task, search.runtime)
+    engine, tried = quantize.choose_engine(engines, search.whole, whole, search.data, quantizing(search.options), search.runtime)
     return search._replace(options=dataclasses.replace(search.options, engine=engine)), tried  # type: ignore[arg-type]
 
 
@@ -150,8 +179,8 @@ def shapes(search: Search) -> list[Candidate]:
 
     Raises ModelError where nothing can be removed, nothing quantized and no student was named.
     """
-    parts = anatomy(load.load(search.base, search.task, search.runtime).model)
-    found = [Candidate("whole")] if search.options.quantize else []
+    parts = anatomy(load.load(search.whole, search.task, search.runtime).model)
+    found = [Candidate("whole")] if search.options.quantize or search.whole is not search.base else []
     if parts.channels:
         found += [Candidate(f"channels {share:.0%}", (("channels", share),)) for share in CHANNEL_SHARES]
     total = len(parts.blocks)
@@ -170,7 +199,7 @@ def shapes(search: Search) -> list[Candidate]:
 def time_untrained(candidates: list[Candidate], search: Search) -> None:
     """Bytes and milliseconds of every shape as it would be deployed, before any is trained."""
     folders = []
-    whole = load.load(search.base, search.task, search.runtime)
+    whole = load.load(search.whole, search.task, search.runtime)
     for candidate in track(candidates, "timing untrained shapes", len(candidates), search.runtime.quiet):
         folder = search.work / "timing" / candidate.name
         if candidate.student:
@@ -239,7 +268,7 @@ def train(shapes: list[Candidate], floor: float, search: Search) -> None:
         middle = (first + after) // 2
         if first >= after or not begin_another(pruned[middle]):
             return
-        if chance(pruned[middle].verdict, num_proof) >= 0.5:
+        if chance(pruned[middle].verdict, num_proof) >= SURE:
             first = middle + 1
         else:
             after = middle
@@ -247,24 +276,26 @@ def train(shapes: list[Candidate], floor: float, search: Search) -> None:
 
 def _train(candidate: Candidate, floor: float, search: Search) -> None:
     """Make a candidate as a user would by hand, prune or distill and then quantize, and judge it on the tune rows."""
-    base, task, data, options, runtime, work, said = search
-    model = base
+    _, whole, task, data, options, runtime, work, said = search
+    model = whole
     quiet = dataclasses.replace(runtime, quiet=True)
     learning = vars(options.training)
     if candidate.student:
         chosen = stage_options("distill", {**learning, "student": candidate.student})
-        model, report = distill.distill(base, task, data, chosen, out=work / candidate.name / "distilled", runtime=runtime)
+        model, report = distill.distill(whole, task, data, chosen, out=work / candidate.name / "distilled", runtime=runtime)
         candidate.facts |= {"training": report.facts["training"], "parameters": report.facts["parameters"]}
     for number, (method, share) in enumerate(candidate.steps):
         last = number == len(candidate.steps) - 1
         chosen = stage_options("prune", {**learning, "method": method, "keep_share": share} | ({} if last else {"epochs": 0}))
         folder, noise = work / candidate.name / method, runtime if last else quiet
-        model, report = prune.prune(model, task, data, chosen, out=folder, runtime=noise, teacher=base)
+        model, report = prune.prune(model, task, data, chosen, out=folder, runtime=noise, teacher=whole)
         candidate.facts |= {key: report.facts[key] for key in ("training", "removed", "parameters")}
     if options.quantize:
         model, report = quantize.quantize(model, task, data, quantizing(options), out=work / candidate.name / "quantized", runtime=quiet)
         candidate.facts |= {key: report.facts[key] for key in ("quantized", "parity", "parameters")}
-    candidate.model, candidate.bytes, candidate.latency_ms = model, model.bytes(), report.after["latency_ms"].value
+    candidate.model, candidate.bytes = model, model.bytes()
+    if model is not whole:
+        candidate.latency_ms = report.after["latency_ms"].value
     tune = data.role("tune")
     candidate.tuned, candidate.status = appraise.predict(model, task, tune, runtime), "not tested"
     candidate.verdict = verdict(task, tune, said, candidate.tuned, floor, runtime.seed)
@@ -275,7 +306,7 @@ def choose(candidates: list[Candidate], search: Search) -> tuple[Candidate, list
 
     Returns it with the sequence as it was walked. In a cross-fit nothing is proven: the most likely.
     """
-    base, task, data, options, runtime, _, _ = search
+    base, _, task, data, options, runtime, _, _ = search
     trained, proof = [c for c in candidates if c.model], data.role("proof")
     finalists = [trained[i] for i in screen([c.verdict for c in trained], [c.bytes for c in trained], proof.units or data.examples.units)]
     if options.folds:
@@ -298,7 +329,7 @@ def choose(candidates: list[Candidate], search: Search) -> tuple[Candidate, list
 
 def curve(candidates: list[Candidate], simplest: Any, search: Search) -> list[dict[str, Any]]:
     """Parent, baseline and every shape of the search as a point: size, time, and quality on the tune rows where it was trained."""
-    base, task, data, _, runtime, _, said = search
+    base, _, task, data, _, runtime, _, said = search
     tune = data.role("tune")
     (times,), _ = appraise.compare_latency([base], task, tune, runtime)
     parent = Candidate("parent", bytes=base.bytes(), latency_ms=times["latency_ms"].value, tuned=said, status="parent")

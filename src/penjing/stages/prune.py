@@ -36,7 +36,7 @@ def prune(
 
     Raises ModelError when the model has not what the method removes.
     """
-    from penjing.engine import appraise, deliver, gate, load, teach
+    from penjing.engine import appraise, deliver, gate, load, remarks, teach
 
     gate.warm_up()
     whole = load.load(base, task, runtime)
@@ -49,6 +49,7 @@ def prune(
     model, parity = deliver.save_checked(smaller, data.role("tune"), out, runtime)
     report = appraise.appraise("prune", model, task, data.role("tune"), "tune", runtime, parent=base)
     report.facts |= {"removed": removed, "training": training, "parity": parity, "parameters": smaller.parameters}
+    report.notes += remarks.remarks(report)
     return model, report
 
 

@@ -1,6 +1,7 @@
 """Search for the smallest model that is proven not to be worse than its parent by more than a floor.
 
-    is the floor provable -> time untrained shapes here -> train the promising -> screen on tune rows -> prove on proof rows
+    is the floor provable -> drop tokens that no row uses -> time untrained shapes here -> train the promising -> screen on tune rows
+    -> prove on proof rows
 
 It always returns: the smallest proven candidate, or the best one with the floor missed by so much; and the whole curve.
 """
@@ -61,6 +62,7 @@ def shrink(base: ModelDir, task: Task, data: Data, options: Options, *, out: Pat
     search = _search.begin(base, task, data, options, out / ".work", runtime)
     data, options = search.data, search.options
     floor, told = _search.provable(search)
+    search, trimmed = _search.trim(search, floor)
     search, tried = _search.settle_engine(search, engines)
     candidates = _search.shapes(search)
     _search.time_untrained(candidates, search)
@@ -76,6 +78,6 @@ def shrink(base: ModelDir, task: Task, data: Data, options: Options, *, out: Pat
     report.baseline = simplest and measure_baseline(simplest, task, data.role(role))  # type: ignore[arg-type]
     if tested:
         report.facts["proof"] |= {**told, "sequence": sequence}
-    report.facts |= {**chosen.facts, "curve": points, "chosen": chosen.name, "engines": tried}
+    report.facts |= {**trimmed, **chosen.facts, "curve": points, "chosen": chosen.name, "engines": tried}
     report.notes += remarks.remarks(report)
     return model, relabel.as_agreement(report, task) if options.floor_agreement else report
