@@ -300,6 +300,12 @@ WORDS = {
     "untrained": (["prune", "new:bert-tiny", "rows.csv", "--task=x"], ["no option '--task=x'"]),
     "a size to evaluate": (["evaluate", "new:bert-tiny", "rows.csv"], ["new:bert-tiny does not say which task"]),
     "no student": (["distill", T, "rows.csv"], ["--student must be given", "new:<size>"]),
+    "more layers than the teacher": (["distill", T, "rows.csv", "--layers=99"], ["--layers cannot be 99: the teacher has", "at most"]),
+    "an odd width": (["distill", T, "rows.csv", "--ffn=12"], ["--ffn cannot be 12: the teacher has", "a multiple of 8"]),
+    "a student and a shape": (
+        ["distill", T, "rows.csv", "--student=new:bert-tiny", "--ffn=64"],
+        ["--ffn shapes the teacher", "one of them"],
+    ),
     "student that is not there": (["distill", T, "rows.csv", "--student=nobody"], ["nobody does not exist"]),
     "student of another kind": (["distill", T, "rows.csv", "--student=new:cnn-tiny"], ["new:cnn-tiny reads image"]),
     "a tokenizer for a trained model": (["finetune", T, "rows.csv", "--tokenizer=bpe"], ["--tokenizer is not for", "leave --tokenizer"]),

@@ -156,8 +156,11 @@ def _require_models(stage: str, base: ModelDir | str, options: Any, task: type[T
         _require_whole_text(task, options.new_text)
     if "student" in vars(options):
         if options.student is None:
-            raise OptionError("--student must be given", wanted="new:<size> or a model directory", fix="penjing families lists the sizes")
-        if options.student.startswith(NEW):
+            _require_shape(base, options, task, runtime)
+        elif options.layers or options.ffn:
+            flag = "--layers" if options.layers else "--ffn"
+            raise OptionError(f"{flag} shapes the teacher, and --student names another", wanted="one of them", fix=f"leave {flag} out")
+        elif options.student.startswith(NEW):
             check_size(options.student.removeprefix(NEW), find("tasks", task.taught).TASK() if task.taught else task())
         else:
             require_torch(ModelDir.open(options.student, runtime))
@@ -282,6 +285,20 @@ def _require_same_labels(base: Any, child: ModelDir) -> None:
         )
 
 
+def _require_shape(base: Any, options: Any, task: type[Task], runtime: Runtime) -> None:
+    """Raise unless --layers and --ffn name a smaller teacher."""
+    from penjing.engine import load
+    from penjing.engine.anatomy import anatomy
+    from penjing.stages.distill import shares
+
+    if task.taught or not (options.layers or options.ffn):
+        shapes = "" if task.taught else ", or --layers and --ffn of the teacher"
+        wanted = f"new:<size> or a model directory{shapes}"
+        raise OptionError("--student must be given", wanted=wanted, fix="penjing families lists the sizes")
+    model = load.outline(base, task, runtime)
+    shares(options, anatomy(model), model.config)
+
+
 def _require_reasons(base: Any, options: Any, task: type[Task], runtime: Runtime) -> None:
     """Raise where reasons cannot be compared: TaskError for a task without any, OptionError and ModelError for --noise-floor."""
     if options.noise_floor and not options.reasons:
@@ -361,7 +378,7 @@ def _require_parts(base: ModelDir | str, options: Any, task: type[Task], runtime
     from penjing.engine.dropping import require_dropout
     from penjing.engine.recomputing import require_blocks
 
-    learning = [options.student] if "student" in vars(options) else [base, *(vars(options).get("students") or [])]
+    learning = [options.student or base] if "student" in vars(options) else [base, *(vars(options).get("students") or [])]
     for name in learning:
         if isinstance(name, str) and name.startswith(NEW):
             model = create.outline(name.removeprefix(NEW))

@@ -8,7 +8,7 @@ from typing import Any
 from penjing.core.find import find
 from penjing.core.model_dir import check_free, unfinished
 from penjing.core.runtime import Runtime
-from penjing.stages import finetune, prune
+from penjing.stages import distill, finetune, prune
 from penjing.stages._checks import GROWING
 from penjing.stages._frame import Call, already, prepare, require_alike
 
@@ -100,11 +100,11 @@ def _trained(prepared: Call) -> tuple[Any, Any]:
         return create.begun(base, task, rows, runtime, new_text=options.new_text), task.loss
     whole = load.load(base, task, runtime)  # type: ignore[arg-type]
     if stage == "distill":
-        student = create.begun(options.student, task, rows, runtime, whole.processor)
-        return student, teach.loss_by(whole, options.method, options.settings)
+        student = distill.begun(whole, task, data, options, runtime)
+        return student, teach.loss_by(whole, student, options.method, options.settings)
     if stage == "prune":
         student, _ = prune.take_away(whole, task, data, dataclasses.replace(options, scoring_rows=8), runtime)
     else:
         student = create.begun(base, task, rows, runtime)
     method = options.recovery if stage == "prune" else "logits"
-    return student, teach.loss_by(whole, method, find("methods.distill", method).Options())
+    return student, teach.loss_by(whole, student, method, find("methods.distill", method).Options())

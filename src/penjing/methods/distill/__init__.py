@@ -1,11 +1,11 @@
-"""What a student learns of its teacher. A method has `Options` and
+"""What a student learns of its teacher. A method has `Options` (with `soft_share`), and
 
-apply(teacher, functions, settings) -> loss     a loss (outputs, batch) -> RowLoss for the training loop
+apply(teacher, student, functions, settings) -> loss     a loss (outputs, batch) -> RowLoss for the training loop
 
-`functions` are those of the task that a method may use.
+`functions` are those of the task and of the models that a method may use. A loss is asked right after the student was, on the same batch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -14,8 +14,15 @@ from penjing.core.contracts import Batch, RowLoss
 
 
 class Functions(NamedTuple):
-    """loss of the true targets; distributions (M, C) with the row (M,) of each; whether these depend on the other rows of a batch."""
+    """What is known of the task and of the two models.
+
+    loss        of the true targets
+    logits      distributions (M, C) with the row (M,) of each
+    interact    whether these depend on the other rows of a batch
+    blocks      paths of the teacher's blocks, and of the student's
+    """
 
     loss: Callable[[Any, Batch], RowLoss]
     logits: Callable[[Any, Batch], tuple[torch.Tensor, torch.Tensor]]
     interact: bool = False
+    blocks: tuple[Sequence[str], Sequence[str]] = ((), ())

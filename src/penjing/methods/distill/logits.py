@@ -7,29 +7,22 @@ Letters   M distributions of a batch, those of a row together, C classes
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 from torch import nn
 
 from penjing.core.contracts import Batch, RowLoss
-from penjing.core.options import Between
-from penjing.maths.losses import beside, divergence
 from penjing.methods.distill import Functions
+from penjing.methods.distill._soft import Soft, softened
 
 REMEMBERED = 4096  # numbers; the teacher's answers are kept between epochs where those to a row are no more than this
 
 
-@dataclass(frozen=True)
-class Options:
-    """Of the softened cross-entropy."""
-
-    temperature: Annotated[float, "softens both distributions", Between(0.1, 100)] = 2.0
-    soft_share: Annotated[float, "weight of the teacher's answers, the rest is the true labels'", Between(0, 1)] = 0.9
+Options = Soft
 
 
-def apply(teacher: nn.Module, functions: Functions, settings: Options) -> Callable[[Any, Batch], RowLoss]:
+def apply(teacher: nn.Module, student: nn.Module, functions: Functions, settings: Soft) -> Callable[[Any, Batch], RowLoss]:
     """Loss of a student's outputs against the teacher's on the same inputs.
 
     The teacher is asked once for each row: its answers do not change, so later epochs take them from memory, unless they depend on the
@@ -50,9 +43,7 @@ def apply(teacher: nn.Module, functions: Functions, settings: Options) -> Callab
         return found.clone()
 
     def loss(outputs: Any, batch: Batch) -> RowLoss:
-        hard = functions.loss(outputs, batch)
-        student, owners = functions.logits(outputs, batch)
-        apart = divergence(student, taught(batch, student.shape[-1]), settings.temperature)  # (M,)
-        return beside(apart, owners, RowLoss((1 - settings.soft_share) * hard.total, hard.count), settings.soft_share)
+        num_classes = functions.logits(outputs, batch)[0].shape[-1]
+        return softened(functions, settings, outputs, batch, taught(batch, num_classes))
 
     return loss
