@@ -289,14 +289,14 @@ def _require_shape(base: Any, options: Any, task: type[Task], runtime: Runtime) 
     """Raise unless --layers and --ffn name a smaller teacher."""
     from penjing.engine import load
     from penjing.engine.anatomy import anatomy
-    from penjing.stages.distill import shares
+    from penjing.engine.smaller import shares
 
     if task.taught or not (options.layers or options.ffn):
         shapes = "" if task.taught else ", or --layers and --ffn of the teacher"
         wanted = f"new:<size> or a model directory{shapes}"
         raise OptionError("--student must be given", wanted=wanted, fix="penjing families lists the sizes")
     model = load.outline(base, task, runtime)
-    shares(options, anatomy(model), model.config)
+    shares(anatomy(model), model.config, options.layers, options.ffn)
 
 
 def _require_reasons(base: Any, options: Any, task: type[Task], runtime: Runtime) -> None:

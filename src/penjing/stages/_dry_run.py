@@ -8,7 +8,7 @@ from typing import Any
 from penjing.core.find import find
 from penjing.core.model_dir import check_free, unfinished
 from penjing.core.runtime import Runtime
-from penjing.stages import distill, finetune, prune
+from penjing.stages import finetune
 from penjing.stages._checks import GROWING
 from penjing.stages._frame import Call, already, prepare, require_alike
 
@@ -92,7 +92,7 @@ def _training(prepared: Call) -> tuple[int, float]:
 
 def _trained(prepared: Call) -> tuple[Any, Any]:
     """The model that would be trained, and its loss; for shrink, whose shapes are all smaller, the whole model."""
-    from penjing.engine import create, load, teach
+    from penjing.engine import create, load, smaller, teach
 
     stage, base, task, data, options, runtime = prepared
     rows = data.role("train")
@@ -100,10 +100,10 @@ def _trained(prepared: Call) -> tuple[Any, Any]:
         return create.begun(base, task, rows, runtime, new_text=options.new_text), task.loss
     whole = load.load(base, task, runtime)  # type: ignore[arg-type]
     if stage == "distill":
-        student = distill.begun(whole, task, data, options, runtime)
+        student = smaller.student(whole, data, options.student, options.layers, options.ffn, runtime)
         return student, teach.loss_by(whole, student, options.method, options.settings)
     if stage == "prune":
-        student, _ = prune.take_away(whole, task, data, dataclasses.replace(options, scoring_rows=8), runtime)
+        student, _ = smaller.take_away(whole, data, options.method, options.settings, runtime, scored=8)
     else:
         student = create.begun(base, task, rows, runtime)
     method = options.recovery if stage == "prune" else "logits"

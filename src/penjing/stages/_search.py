@@ -24,6 +24,7 @@ from penjing.engine import appraise, create, load, relabel
 from penjing.engine.anatomy import anatomy
 from penjing.engine.baseline import measure_baseline
 from penjing.engine.measure import quality
+from penjing.engine.smaller import take_away
 from penjing.engine.verdict import floor_share, primary, verdict
 from penjing.maths.agreement import rows_at_full_agreement, rows_needed_for_agreement
 from penjing.maths.intervals import resample
@@ -208,8 +209,8 @@ def time_untrained(candidates: list[Candidate], search: Search) -> None:
         else:
             smaller = whole
             for method, share in candidate.steps:
-                options = stage_options("prune", {"method": method, "keep_share": share, "scoring_rows": 8})
-                smaller, _ = prune.take_away(smaller, search.task, search.data, options, search.runtime)
+                settings = find(prune.METHODS, method).Options(keep_share=share)
+                smaller, _ = take_away(smaller, search.data, method, settings, search.runtime, scored=8)
         if search.options.quantize:
             quick = quantizing(search.options, calibration_rows=8)
             folders.append(quantize.write_artefact(smaller, search.data, quick, quick.engine, folder)[0])

@@ -4,17 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from penjing.core.contracts import Anatomy, Task
+from penjing.core.contracts import Task
 from penjing.core.data import Data, DataOptions
-from penjing.core.errors import ModelError, OptionError
 from penjing.core.find import find
 from penjing.core.model_dir import ModelDir
 from penjing.core.options import Between
 from penjing.core.report import Report
 from penjing.core.runtime import Runtime
 from penjing.core.training import Training
-from penjing.stages import prune
-from penjing.stages._frame import stage_options
 
 METHODS = "methods.distill"
 
@@ -42,58 +39,18 @@ def distill(base: ModelDir, task: Task, data: Data, options: Options, *, out: Pa
 
     A new student takes the teacher's tokenizer or image processor, so that both see the same.
     """
-    from penjing.engine import appraise, deliver, gate, load, teach
+    from penjing.engine import appraise, deliver, gate, load, smaller, teach
 
     gate.warm_up()
     if task.taught:
         return _by_answers(base, task, data, options, out, runtime)
     teacher = load.load(base, task, runtime)
-    student = begun(teacher, task, data, options, runtime)
+    student = smaller.student(teacher, data, options.student, options.layers, options.ffn, runtime)
     training = teach.teach(teacher, student, data, options.method, options.settings, options.training, runtime, out)
     model, parity = deliver.save_checked(student, data.role("tune"), out, runtime)
     report = appraise.appraise("distill", model, task, data.role("tune"), "tune", runtime, parent=base)
     report.facts |= {"training": training, "parity": parity, "parameters": student.parameters}
     return model, report
-
-
-def begun(teacher: Any, task: Task, data: Data, options: Options, runtime: Runtime) -> Any:
-    """The student before it learns: the one that was named, or the teacher with its most important parts."""
-    from penjing.engine import create
-    from penjing.engine.anatomy import anatomy
-
-    if options.student:
-        return create.begun(options.student, task, data.role("train"), runtime, teacher.processor)
-    student = teacher
-    for method, share in shares(options, anatomy(teacher.model), teacher.model.config):
-        student, _ = prune.take_away(student, task, data, stage_options("prune", {"method": method, "keep_share": share}), runtime)
-    return student
-
-
-def shares(options: Options, parts: Anatomy, config: Any) -> list[tuple[str, float]]:
-    """The shape that --layers and --ffn ask for, as methods of prune and the share that stays.
-
-    Raises OptionError for one that the teacher has no room for, ModelError where its config cannot say it.
-    """
-    from penjing.methods.prune.feed_forward import ROUND_TO
-
-    found, known = [], config.to_dict()
-    for flag, method, wanted, there in (
-        ("--layers", "layers", options.layers, max(map(len, parts.depth.values()), default=0)),
-        ("--ffn", "feed-forward", options.ffn, max((known[name] for name in parts.width), default=0)),
-    ):
-        if wanted is None:
-            continue
-        if not find(prune.METHODS, method).fits(parts):
-            problem = f"{flag} does not fit a model of type {config.model_type}: its config cannot say it"
-            raise ModelError(problem, wanted="--student new:<size>", fix="penjing families lists the sizes")
-        if wanted > there or (flag == "--ffn" and wanted % ROUND_TO):
-            even = f", a multiple of {ROUND_TO}" if flag == "--ffn" else ""
-            raise OptionError(f"{flag} cannot be {wanted}: the teacher has {there}", wanted=f"at most {there}{even}", fix=f"lower {flag}")
-        if wanted < there:
-            found.append((method, wanted / there))
-    if not found:
-        raise OptionError("a student of this shape is as large as its teacher", wanted="a smaller one", fix="lower --layers or --ffn")
-    return found
 
 
 def _by_answers(base: ModelDir, task: Task, data: Data, options: Options, out: Path, runtime: Runtime) -> tuple[ModelDir, Report]:

@@ -6,8 +6,7 @@ from typing import Annotated, Any
 
 from penjing.core.contracts import Task
 from penjing.core.data import Data, DataOptions
-from penjing.core.errors import ModelError, nearest
-from penjing.core.find import find, names
+from penjing.core.find import find
 from penjing.core.model_dir import ModelDir
 from penjing.core.options import Between
 from penjing.core.report import Report
@@ -37,10 +36,11 @@ def prune(
     Raises ModelError when the model has not what the method removes.
     """
     from penjing.engine import appraise, deliver, gate, load, remarks, teach
+    from penjing.engine.smaller import take_away
 
     gate.warm_up()
     whole = load.load(base, task, runtime)
-    smaller, removed = take_away(whole, task, data, options, runtime)
+    smaller, removed = take_away(whole, data, options.method, options.settings, runtime, options.scoring_rows, options.training)
     training: dict[str, Any] = {}
     if options.training.epochs and find(METHODS, options.method).RECOVERS:
         taught_by = load.load(teacher, task, runtime) if teacher else whole
@@ -51,27 +51,3 @@ def prune(
     report.facts |= {"removed": removed, "training": training, "parity": parity, "parameters": smaller.parameters}
     report.notes += remarks.remarks(report)
     return model, report
-
-
-def take_away(whole: Any, task: Task, data: Data, options: Options, runtime: Runtime) -> tuple[Any, dict[str, Any]]:
-    """The smaller model, untrained, and what was removed; `whole` is left as it was."""
-    from penjing.engine.anatomy import anatomy, with_weights
-    from penjing.engine.batches import Encoded, measuring_batches, on_device, tokens_of
-    from penjing.engine.load import Loaded
-    from penjing.methods.prune import Shown
-
-    parts = anatomy(whole.model)
-    method = find(METHODS, options.method)
-    if not method.fits(parts):
-        fitting = [name for name in names(METHODS) if find(METHODS, name).fits(parts)]
-        raise ModelError(
-            f"{options.method} does not fit a model of type {whole.model.config.model_type}",
-            wanted=nearest(options.method, fitting) or "another model",
-        )
-    encoded = Encoded(data.role("train", options.scoring_rows), whole.task, whole.processor)
-    order = measuring_batches(encoded, *options.training.usual_batch)
-    batches = (on_device(encoded.batch(rows), whole.model.device) for rows in order)
-    shown = Shown(batches, task.loss, whole.processor, lambda: tokens_of(data.role("train"), whole.task, whole.processor, runtime.quiet))
-    smaller = method.apply(whole.model, parts, shown, options.settings)
-    model = with_weights(whole.model, smaller.changes, smaller.weights)
-    return Loaded(whole.task, model, smaller.processor or whole.processor), smaller.facts
