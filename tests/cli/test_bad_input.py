@@ -324,6 +324,7 @@ WORDS = {
     "a page where a folder is": (["explain", T, "fine", "--out=."], ["is a folder", "page.html"]),
     "a page of rows where a folder is": (["evaluate", T, "rows.csv", "--out=.."], [".. is a folder", "page.html"]),
     "a page below a file": (["compare", T, T, "rows.csv", "--out=rows.csv/page.html"], ["cannot be written", "rows.csv is a file"]),
+    "a page where nothing can be": (["explain", T, "fine", "--out=/proc/why.html"], ["/proc/why.html cannot be written", "choose another"]),
     "a noise floor of nothing": (["compare", T, T, "rows.csv", "--noise-floor=x"], ["--noise-floor is for --reasons"]),
     "training rows without labels": (["explain", T, "fine", "--among=rows"], ["no file or folder 'rows'"]),
     "nothing to explain": (["explain", T, " "], ["nothing to explain", "standard input"]),

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from penjing.core import hub
+from penjing.core.durable import write_text
 from penjing.core.errors import ModelError, OptionError, PenjingError, nearest
 from penjing.core.readers.folder import licence
 from penjing.core.runtime import Runtime
@@ -347,6 +348,15 @@ def check_page(out: Path) -> None:
         raise OptionError(f"{out} is a folder", wanted="a file: page.html", fix="choose another --out")
     with _writing(out):
         _require_folder(out)
+
+
+def write_page(out: Path, text: str) -> None:
+    """Write a page, or raise OptionError where the disk is full or gives it no place."""
+    try:
+        write_text(out, text)
+    except OSError as error:
+        problem = f"{out} cannot be written: {error.strerror}"
+        raise OptionError(problem, wanted="a folder that can be written, and room", fix="choose another --out") from error
 
 
 def _require_folder(out: Path) -> None:

@@ -19,7 +19,7 @@ from penjing.core.data import Data
 from penjing.core.durable import write_text
 from penjing.core.errors import ModelError, OptionError
 from penjing.core.find import find, names
-from penjing.core.model_dir import BEGUN, META, NEW, ModelDir, check_free, check_page, staged
+from penjing.core.model_dir import BEGUN, META, NEW, ModelDir, check_free, check_page, staged, write_page
 from penjing.core.options import Flag, build, flags
 from penjing.core.progress import say, told
 from penjing.core.report import Measure, Report
@@ -87,7 +87,7 @@ def call(
             from penjing.engine import page
 
             name = Path(report.model["path"]).name
-            write_text(Path(out), page.page([(name, report, ModelDir.open(report.model["path"]).meta)], name))
+            write_page(Path(out), page.page([(name, report, ModelDir.open(report.model["path"]).meta)], name))
         return report
     if out is None:
         raise OptionError("--out must be given", wanted="a directory for the new model", fix="pass --out DIRECTORY")

@@ -7,11 +7,10 @@ from typing import Annotated, Any
 
 from penjing.core.contracts import Example, Prediction, Task
 from penjing.core.data import pairs
-from penjing.core.durable import write_text
 from penjing.core.errors import DataError, OptionError, TaskError, nearest, need
 from penjing.core.examples import read, spread
 from penjing.core.find import find
-from penjing.core.model_dir import ModelDir, check_page
+from penjing.core.model_dir import ModelDir, check_page, write_page
 from penjing.core.options import Between, build
 from penjing.core.progress import say
 from penjing.core.runtime import Runtime
@@ -83,7 +82,7 @@ def explain(
         from penjing.engine import reasons_page
 
         usual = influence.usual_rows(loaded, [row for _, row in rows], [answer.value for *_, answer in asked])
-        write_text(Path(out), reasons_page.page_of(found, loaded.task, base, {answer: found[i] for answer, i in usual.items()}))
+        write_page(Path(out), reasons_page.page_of(found, loaded.task, base, {answer: found[i] for answer, i in usual.items()}))
     return [explanation.told() for explanation in found]
 
 

@@ -64,7 +64,7 @@ def apply(model: PreTrainedModel, anatomy: Anatomy, shown: Shown, settings: Opti
     changes = {"vocab_size": len(order), **{name: number[old] for name, old in named.items()}}
     once = sum(count == 1 for count in counts.values())
     facts = {
-        "tokens": f"{len(order):,} of {len(shown.processor):,}, {len(counts):,} of them in the training rows",
+        "tokens": f"{len(order):,} of {len(shown.processor):,} tokens, {len(counts):,} of them in the training rows",
         "new_text_share": once / max(1, counts.total()),
     }
     return Smaller(changes, weights, facts, trimmed(shown.processor, order))
