@@ -90,3 +90,16 @@ def test_the_command_leaves_a_smaller_model_that_opens_in_the_public_way(text_pa
     assert model.bytes() < ModelDir.open(text_parent).bytes()
     loaded = load.load(model, load.task_for(model), Runtime())
     assert loaded.model.config.vocab_size == len(loaded.processor)
+
+
+def test_the_marks_by_which_a_model_writes_are_numbered_anew_in_both_of_its_settings():
+    whole = made("bpe", "text-generation", "llama-tiny")
+    end = whole.processor.eos_token_id
+    whole.model.config.eos_token_id = [end, whole.processor.pad_token_id]
+    whole.model.generation_config.update(eos_token_id=[end, whole.processor.pad_token_id], pad_token_id=whole.processor.mask_token_id)
+    small = vocabulary.apply(whole.model, anatomy(whole.model), shown(whole, ROWS[:6]), vocabulary.Options())
+    model = with_weights(whole.model, small.changes, small.weights, small.generation)
+    marks = [small.processor.eos_token_id, small.processor.pad_token_id]
+    assert model.config.eos_token_id == model.generation_config.eos_token_id == marks
+    assert model.generation_config.pad_token_id == small.processor.mask_token_id
+    assert whole.model.generation_config.eos_token_id == [end, whole.processor.pad_token_id]

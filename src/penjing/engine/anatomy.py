@@ -5,7 +5,6 @@ feed-forward part of a block is the linears that widen the hidden size and the o
 says so itself (`channel_groups` in its file).
 """
 
-import copy
 from typing import Any, NamedTuple
 
 import torch
@@ -117,13 +116,17 @@ def _channel_groups(model: PreTrainedModel) -> tuple[ChannelGroup, ...]:
     return tuple(ChannelGroup(**group) for group in family.channel_groups(model)) if "channel_groups" in vars(family) else ()
 
 
-def with_weights(model: PreTrainedModel, changes: dict[str, Any], weights: dict[str, torch.Tensor]) -> PreTrainedModel:
-    """A model of the same class, its config changed, holding exactly these weights: what it is and what its config says cannot part."""
+def with_weights(
+    model: PreTrainedModel, changes: dict[str, Any], weights: dict[str, torch.Tensor], generation: Any = None
+) -> PreTrainedModel:
+    """A model of the same class, its config changed, holding exactly these weights: what it is and what its config says cannot part.
+
+    generation   a generation_config, where that changes too
+    """
     config = type(model.config).from_dict({**model.config.to_dict(), **changes})
     smaller = type(model)(config)
     smaller.load_state_dict(weights, strict=True)
     if model.can_generate():
-        smaller.generation_config = copy.deepcopy(model.generation_config)
-        smaller.generation_config.update(**{name: value for name, value in changes.items() if name.endswith("_token_id")})
+        smaller.generation_config = generation or model.generation_config
     smaller.to(next(model.parameters()).device)  # type: ignore[arg-type]  # its stub is wrapped wrongly
     return smaller.eval()

@@ -40,7 +40,7 @@ def take_away(
     batches = (on_device(encoded.batch(rows), whole.model.device) for rows in order)
     shown = Shown(batches, task.loss, whole.processor, lambda: tokens_of(data.role("train"), task, whole.processor, runtime.quiet))
     smaller = module.apply(whole.model, parts, shown, settings)
-    model = with_weights(whole.model, smaller.changes, smaller.weights)
+    model = with_weights(whole.model, smaller.changes, smaller.weights, smaller.generation)
     return Loaded(task, model, smaller.processor or whole.processor), smaller.facts
 
 

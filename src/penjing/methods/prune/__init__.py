@@ -32,9 +32,17 @@ class Shown(NamedTuple):
 
 
 class Smaller(NamedTuple):
-    """A smaller model: entries of the config that change, all of its weights, what the card says of it; a tokenizer where that changes."""
+    """A smaller model.
+
+    changes      entries of the config that change
+    weights      all of its weights
+    facts        what the card says of it
+    processor    a tokenizer, where that changes; None for the same
+    generation   a generation_config, where that changes
+    """
 
     changes: dict[str, Any]
     weights: dict[str, torch.Tensor]
     facts: dict[str, Any]
     processor: Any = None
+    generation: Any = None

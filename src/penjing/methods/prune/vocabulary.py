@@ -45,15 +45,16 @@ def apply(model: PreTrainedModel, anatomy: Anatomy, shown: Shown, settings: Opti
 
     Raises ModelError for a tokenizer that cannot be written anew.
     """
-    if not isinstance(shown.processor, PreTrainedTokenizerFast):
+    if not isinstance(shown.processor, PreTrainedTokenizerFast) or max(shown.processor.get_vocab().values()) >= model.config.vocab_size:
         raise ModelError(
             "the tokenizer of this model cannot be written anew", wanted="a directory with tokenizer.json", fix="choose --method layers"
         )
-    counts = shown.tokens()
-    named = {name: number for name, number in _numbers(model.config.to_dict()) if number < len(shown.processor)}
-    kept = closed(shown.processor, {*counts, *named.values()})
-    wanted = round(len(shown.processor) * settings.keep_share)
-    rest = (number for number in range(len(shown.processor)) if number not in kept)
+    counts, there = shown.tokens(), sorted({*shown.processor.get_vocab().values()})
+    settled = [_marks(model.config)] + ([_marks(model.generation_config)] if model.can_generate() else [])
+    named = {mark for marks in settled for value in marks.values() for mark in _each(value)} & {*there}
+    kept = closed(shown.processor, {*counts, *named})
+    wanted = round(len(there) * settings.keep_share)
+    rest = (number for number in there if number not in kept)
     while len(kept) < wanted:
         kept = closed(shown.processor, {*kept, *itertools.islice(rest, wanted - len(kept))})
     order = sorted(kept)
@@ -61,18 +62,32 @@ def apply(model: PreTrainedModel, anatomy: Anatomy, shown: Shown, settings: Opti
     for name, dimension in _tables(model).items():
         weights[name] = weights[name].index_select(dimension, torch.tensor(order, device=weights[name].device))
     number = {old: new for new, old in enumerate(order)}
-    changes = {"vocab_size": len(order), **{name: number[old] for name, old in named.items()}}
+    changed = [{name: _renumbered(value, number) for name, value in marks.items()} for marks in settled]
+    generation = copy.deepcopy(model.generation_config) if model.can_generate() else None
+    if generation is not None:
+        generation.update(**changed[1])
     once = sum(count == 1 for count in counts.values())
     facts = {
-        "tokens": f"{len(order):,} of {len(shown.processor):,} tokens, {len(counts):,} of them in the training rows",
+        "tokens": f"{len(order):,} of {len(there):,} tokens, {len(counts):,} of them in the training rows",
         "new_text_share": once / max(1, counts.total()),
     }
-    return Smaller(changes, weights, facts, trimmed(shown.processor, order))
+    changes = {"vocab_size": len(order), **changed[0]}
+    return Smaller(changes, weights, facts, trimmed(shown.processor, order), generation)
 
 
-def _numbers(config: dict[str, Any]) -> list[tuple[str, int]]:
-    """The entries of a config that are numbers of tokens."""
-    return [(name, value) for name, value in config.items() if name.endswith("_token_id") and isinstance(value, int) and value >= 0]
+def _marks(config: Any) -> dict[str, Any]:
+    """The entries of a config that are numbers of tokens, one or several."""
+    return {name: value for name, value in config.to_dict().items() if name.endswith("_token_id") and value is not None}
+
+
+def _each(value: Any) -> list[int]:
+    return value if isinstance(value, list) else [value]
+
+
+def _renumbered(value: Any, number: dict[int, int]) -> Any:
+    """The new number, or numbers; one that the tokenizer does not have stays what it was, of no meaning."""
+    found = [number.get(old, old) for old in _each(value)]
+    return found if isinstance(value, list) else found[0]
 
 
 def _tables(model: PreTrainedModel) -> dict[str, int]:
