@@ -35,8 +35,9 @@ def shown(loaded, examples):
 
 
 def functions_of(loaded):
-    blocks = anatomy(loaded.model).blocks
-    return Functions(loaded.task.loss, loaded.task.logits, blocks=(blocks, blocks))
+    parts = anatomy(loaded.model)
+    stacks = [*parts.depth.values()] or [parts.blocks]
+    return Functions(loaded.task.loss, loaded.task.logits, stacks=(stacks, stacks), hooks=[])
 
 
 def read(task, outputs):
@@ -85,8 +86,8 @@ def test_what_prune_leaves_is_smaller_works_and_says_so_in_its_config(name, task
     if not method.fits(parts):
         pytest.skip(f"{name} does not fit {loaded.model.config.model_type}")
     before = {key: value.clone() for key, value in loaded.model.state_dict().items()}
-    small = method.apply(loaded.model, parts, shown(loaded, examples), method.Options(keep_share=0.5))
-    model = with_weights(loaded.model, small.changes, small.weights)
+    small = method.apply(loaded.model, parts, shown(loaded, examples[:1]), method.Options(keep_share=0.5))
+    model = with_weights(loaded.model, small.changes, small.weights, small.generation)
     batch = Encoded(examples, loaded.task, small.processor or loaded.processor).batch(range(len(examples)))
     assert sum(p.numel() for p in model.parameters()) < loaded.parameters
     assert all(found.isfinite().all() for found in read(loaded.task, model(**batch.inputs)))
@@ -102,7 +103,7 @@ def test_prune_that_keeps_everything_changes_no_answer(name, task_name):
     if not method.fits(parts):
         pytest.skip(f"{name} does not fit {loaded.model.config.model_type}")
     same = method.apply(loaded.model, parts, shown(loaded, examples), method.Options(keep_share=1.0))
-    model = with_weights(loaded.model, same.changes, same.weights)
+    model = with_weights(loaded.model, same.changes, same.weights, same.generation)
     found = []
     for each, processor in ((model, same.processor or loaded.processor), (loaded.model.eval(), loaded.processor)):
         batch = Encoded(examples, loaded.task, processor).batch(range(len(examples)))

@@ -2,8 +2,11 @@
 
 import pytest
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
 
 import penjing
+from penjing.core.errors import ModelError
 from penjing.core.find import find
 from penjing.core.model_dir import ModelDir
 from penjing.core.new_text import NewText
@@ -103,3 +106,36 @@ def test_the_marks_by_which_a_model_writes_are_numbered_anew_in_both_of_its_sett
     assert model.config.eos_token_id == model.generation_config.eos_token_id == marks
     assert model.generation_config.pad_token_id == small.processor.mask_token_id
     assert whole.model.generation_config.eos_token_id == [end, whole.processor.pad_token_id]
+
+
+def test_bytes_stay_whatever_the_rows_use():
+    whole = made("bpe").processor
+    small = trimmed(whole, sorted(closed(whole, whole("The old tree of the garden")["input_ids"])))
+    for text in [*OTHERS, "£5 ©", "👩‍💻 Ωмега"]:
+        assert small.decode(small(text)["input_ids"], skip_special_tokens=True) == text
+
+
+@pytest.mark.parametrize("words", [{"end_of_word_suffix": "</w>"}, {"continuing_subword_prefix": "##"}], ids=["suffix", "prefix"])
+def test_pieces_that_say_where_a_word_ends_or_goes_on_are_merged_as_before(words):
+    text = "the garden of the old gardener and the quiz of iraq"
+    learnt = Tokenizer(models.BPE(unk_token="<unk>", **words))
+    learnt.pre_tokenizer = pre_tokenizers.Whitespace()
+    trainer = trainers.BpeTrainer(vocab_size=120, special_tokens=["<unk>", "<pad>"], show_progress=False, **words)
+    learnt.train_from_iterator([text] * 20, trainer)
+    whole = PreTrainedTokenizerFast(tokenizer_object=learnt, pad_token="<pad>")  # which does not say what is unknown
+    small = trimmed(whole, sorted(closed(whole, whole("the old garden")["input_ids"])))
+    assert small.tokenize("the old garden") == whole.tokenize("the old garden") and len(small) < len(whole)
+    assert "<unk>" not in small.tokenize(text) and "<unk>" in small.tokenize("盆")
+
+
+def test_what_is_never_written_is_numbered_anew_or_left_out_with_its_token():
+    whole = made("bpe", "text-generation", "llama-tiny")
+    few = shown(whole, ROWS[:1])
+    used, others = min(few.tokens()), max({*range(len(whole.processor))} - closed(whole.processor, few.tokens()))
+    whole.model.generation_config.update(suppress_tokens=[used, others], bad_words_ids=[[used], [used, others]])
+    small = vocabulary.apply(whole.model, anatomy(whole.model), few, vocabulary.Options())
+    now = small.processor.convert_tokens_to_ids(whole.processor.convert_ids_to_tokens(used))
+    assert small.generation.suppress_tokens == [now] and small.generation.bad_words_ids == [[now]]
+    whole.model.generation_config.update(sequence_bias={(used,): 1.0})
+    with pytest.raises(ModelError, match="sequence_bias"):
+        vocabulary.apply(whole.model, anatomy(whole.model), few, vocabulary.Options())

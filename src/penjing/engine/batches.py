@@ -199,6 +199,10 @@ def tokens_of(examples: Examples, task: Task, processor: Any, quiet: bool) -> Co
     """How often each token stands in these rows, as the task reads them and as its answers are written."""
     found = Counter[int]()
     for example in track(examples, "counting tokens", len(examples), quiet):
+        if task.self_supervised and not task.generates:  # what is seen of a text there is masked, and in part drawn
+            for ids in processor(task.texts(example), add_special_tokens=False, verbose=False)["input_ids"]:
+                found.update(ids)
+            continue
         encoded = task.encode(example, processor)
         for entry in encoded if isinstance(encoded, list) else [encoded]:
             for name in ("input_ids", *(WRITTEN if task.generates else ())):

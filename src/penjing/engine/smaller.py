@@ -41,7 +41,9 @@ def take_away(
     shown = Shown(batches, task.loss, whole.processor, lambda: tokens_of(data.role("train"), task, whole.processor, runtime.quiet))
     smaller = module.apply(whole.model, parts, shown, settings)
     model = with_weights(whole.model, smaller.changes, smaller.weights, smaller.generation)
-    return Loaded(task, model, smaller.processor or whole.processor), smaller.facts
+    if smaller.processor:
+        return Loaded(task.of(model.config.to_dict()), model, smaller.processor), smaller.facts
+    return Loaded(task, model, whole.processor), smaller.facts
 
 
 def student(teacher: Loaded, data: Data, name: str | None, layers: int | None, ffn: int | None, runtime: Runtime) -> Loaded:

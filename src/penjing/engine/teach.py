@@ -19,7 +19,12 @@ def teach(
     teacher: Loaded, student: Loaded, data: Data, method: str, settings: Any, training: Training, runtime: Runtime, out: Path
 ) -> dict[str, Any]:  # fmt: skip
     """Train `student` in place on the teacher's answers to the train rows, in `out`; facts of the run, as `fit` gives them."""
-    return learn(student, loss_by(teacher, student, method, settings), data, training, runtime, out)
+    hooks: list[Any] = []
+    try:
+        return learn(student, loss_by(teacher, student, method, settings, hooks), data, training, runtime, out)
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def learn(student: Loaded, loss: Loss, data: Data, training: Training, runtime: Runtime, out: Path) -> dict[str, Any]:
@@ -29,9 +34,11 @@ def learn(student: Loaded, loss: Loss, data: Data, training: Training, runtime: 
         return fit(student, standardised(loss), train_rows, data.role("tune"), training, runtime, out)
 
 
-def loss_by(teacher: Loaded, student: Loaded, method: str, settings: Any) -> Loss:
-    """The loss of a student of `teacher`, whose weights are held still."""
+def loss_by(teacher: Loaded, student: Loaded, method: str, settings: Any, hooks: list[Any]) -> Loss:
+    """The loss of a student of `teacher`, whose weights are held still; `hooks` gets the handles of what hangs on the models then."""
     task = teacher.task
     teacher.model.requires_grad_(False)
-    functions = Functions(task.loss, task.logits, task.interact, (anatomy(teacher.model).blocks, anatomy(student.model).blocks))
+    parts = [anatomy(each.model) for each in (teacher, student)]
+    stacks = tuple([*each.depth.values()] or [each.blocks] for each in parts)
+    functions = Functions(task.loss, task.logits, task.interact, stacks, hooks)  # type: ignore[arg-type]
     return find("methods.distill", method).apply(teacher.model, student.model, functions, settings)

@@ -101,10 +101,10 @@ def _trained(prepared: Call) -> tuple[Any, Any]:
     whole = load.load(base, task, runtime)  # type: ignore[arg-type]
     if stage == "distill":
         student = smaller.student(whole, data, options.student, options.layers, options.ffn, runtime)
-        return student, teach.loss_by(whole, student, options.method, options.settings)
+        return student, teach.loss_by(whole, student, options.method, options.settings, [])
     if stage == "prune":
         student, _ = smaller.take_away(whole, data, options.method, options.settings, runtime, scored=8)
     else:
         student = create.begun(base, task, rows, runtime)
     method = options.recovery if stage == "prune" else "logits"
-    return student, teach.loss_by(whole, student, method, find("methods.distill", method).Options())
+    return student, teach.loss_by(whole, student, method, find("methods.distill", method).Options(), [])

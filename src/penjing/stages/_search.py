@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from transformers import PreTrainedTokenizerFast
-
 from penjing.core.contracts import Prediction, Task
 from penjing.core.data import Data
 from penjing.core.errors import DataError, ModelError
@@ -143,7 +141,8 @@ def expected(search: Search, value: float, floor: float) -> tuple[int, str]:
 def trim(search: Search, floor: float) -> tuple[Search, dict[str, Any]]:
     """The search among smaller forms of the parent without the tokens that no row uses, where it has such and tune rows allow it; facts."""
     loaded = load.load(search.base, search.task, search.runtime)
-    if not (isinstance(loaded.processor, PreTrainedTokenizerFast) and find("methods.prune", "vocabulary").fits(anatomy(loaded.model))):
+    vocabulary = find(prune.METHODS, "vocabulary")
+    if not vocabulary.fits(anatomy(loaded.model)) or vocabulary.unfit(loaded.model, loaded.processor):
         return search, {}
     tune, options = search.data.role("tune"), stage_options("prune", {"method": "vocabulary"})
     out, quiet = search.work / "vocabulary", dataclasses.replace(search.runtime, quiet=True)

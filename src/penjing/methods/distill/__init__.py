@@ -19,10 +19,12 @@ class Functions(NamedTuple):
     loss        of the true targets
     logits      distributions (M, C) with the row (M,) of each
     interact    whether these depend on the other rows of a batch
-    blocks      paths of the teacher's blocks, and of the student's
+    stacks      paths of the teacher's blocks, and of the student's: one stack of them, or those of an encoder and of a decoder
+    hooks       handles of what a method hangs on the models; they are taken off when the training has ended
     """
 
     loss: Callable[[Any, Batch], RowLoss]
     logits: Callable[[Any, Batch], tuple[torch.Tensor, torch.Tensor]]
     interact: bool = False
-    blocks: tuple[Sequence[str], Sequence[str]] = ((), ())
+    stacks: tuple[Sequence[Sequence[str]], Sequence[Sequence[str]]] = ((), ())
+    hooks: list[Any] = []

@@ -33,30 +33,33 @@ def apply(teacher: nn.Module, student: nn.Module, functions: Functions, settings
 
     Raises ModelError for models without blocks, and for a student whose states are of another width.
     """
-    theirs, own = functions.blocks
+    theirs, own = functions.stacks
     widths = [getattr(getattr(model, "config", None), "hidden_size", None) for model in (teacher, student)]
-    if not own or not theirs or widths[0] is None or widths[0] != widths[1]:
+    if not all(own) or not all(theirs) or len(own) != len(theirs) or widths[0] is None or widths[0] != widths[1]:
         raise ModelError(
             f"the states of this student and its teacher cannot be compared: they are {widths[1]} and {widths[0]} wide",
-            wanted="--layers and --ffn, or a student as wide as its teacher, both made of blocks",
+            wanted="--layers and --ffn, or a student built as its teacher and as wide",
             fix="choose --method logits",
         )
-    heights = [theirs[round((i + 1) * len(theirs) / len(own)) - 1] for i in range(len(own))]  # the last stands beside the last
-    heard, mine = _listen(teacher, heights), _listen(student, own)
+    pairs = [  # (student's block, teacher's, whether the mask of what is read is of its tokens): the last stands beside the last
+        (path, high[round((i + 1) * len(high) / len(low)) - 1], number == 0)
+        for number, (low, high) in enumerate(zip(own, theirs))
+        for i, path in enumerate(low)
+    ]
+    mine, heard = _listen(student, [a for a, _, _ in pairs], functions), _listen(teacher, [b for _, b, _ in pairs], functions)
 
     def loss(outputs: Any, batch: Batch) -> RowLoss:
         with torch.inference_mode():
             taught, _ = functions.logits(teacher.eval()(**batch.inputs), batch)
         found = softened(functions, settings, outputs, batch, taught.clone())
-        mask = batch.inputs.get("attention_mask")  # of what an encoder reads, not of what a decoder writes
-        masks = [None if "decoder" in path.split(".") else mask for path in own]
-        distances = [_apart(mine.pop(a), heard[b].clone(), there) for a, b, there in zip(own, heights, masks)]
+        mask = batch.inputs.get("attention_mask")
+        distances = [_apart(mine.pop(a), heard[b].clone(), mask if masked else None) for a, b, masked in pairs]
         return beside(torch.stack(distances).mean(0), batch.rows, found, settings.hidden_weight)
 
     return loss
 
 
-def _listen(model: nn.Module, blocks: Sequence[str]) -> dict[str, Tensor]:
+def _listen(model: nn.Module, blocks: Sequence[str], functions: Functions) -> dict[str, Tensor]:
     """What the blocks of a model gave when it was last asked, by their paths."""
     states: dict[str, Tensor] = {}
 
@@ -66,8 +69,7 @@ def _listen(model: nn.Module, blocks: Sequence[str]) -> dict[str, Tensor]:
 
         return hook
 
-    for path in blocks:
-        model.get_submodule(path).register_forward_hook(keep(path))
+    functions.hooks.extend(model.get_submodule(path).register_forward_hook(keep(path)) for path in dict.fromkeys(blocks))
     return states
 
 

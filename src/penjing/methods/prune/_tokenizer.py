@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from tokenizers.pre_tokenizers import ByteLevel
 from transformers import AutoTokenizer
 
 ASCII = 128
@@ -20,23 +21,47 @@ _FILES = ("vocab.txt", "vocab.json", "merges.txt")  # what tokenizer.json holds 
 
 def closed(tokenizer: Any, used: Iterable[int]) -> set[int]:
     """Tokens without which those of `used` could not be made, and those that any text may need: special ones, bytes, letters."""
-    model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
-    numbers = tokenizer.get_vocab()
+    whole = json.loads(tokenizer.backend_tokenizer.to_str())
+    model, numbers = whole["model"], tokenizer.get_vocab()
     names = {number: name for name, number in numbers.items()}
-    kept = {*used, *tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+    kept = {*used, *tokenizer.all_special_ids, *tokenizer.added_tokens_decoder, *_around(whole)}
+    kept |= {number for number in (model.get("unk_id"), numbers.get(model.get("unk_token"))) if number is not None}
     if model["type"] != "WordLevel":
-        prefix = model.get("continuing_subword_prefix") or ""
-        scripts = {_script(letter) for number in kept - {*tokenizer.all_special_ids} for letter in names[number].removeprefix(prefix)}
-        kept |= {number for name, number in numbers.items() if _is_byte(name) or _is_letter(name.removeprefix(prefix), scripts)}
+        plain = {number: _bare(name, model) for number, name in names.items()}
+        scripts = {_script(letter) for number in kept - {*tokenizer.all_special_ids} for letter in plain[number]}
+        bytewise = {*ByteLevel.alphabet()} if '"ByteLevel"' in json.dumps(whole) else set[str]()
+        kept |= {number for number, name in plain.items() if name in bytewise or _is_byte(name) or _is_letter(name, scripts)}
     made: dict[str, list[list[str]]] = {}
     for pair in map(_pair, model.get("merges", [])):
-        made.setdefault("".join(pair), []).append(pair)
+        made.setdefault(_merged(pair, model), []).append(pair)
     waiting = [*kept]
     while waiting:
         parts = {numbers[part] for pair in made.get(names[waiting.pop()], []) for part in pair} - kept
         kept |= parts
         waiting += parts
     return kept
+
+
+def _bare(name: str, model: dict[str, Any]) -> str:
+    """A piece without the signs that it continues a word, or ends one."""
+    return name.removeprefix(model.get("continuing_subword_prefix") or "").removesuffix(model.get("end_of_word_suffix") or "")
+
+
+def _merged(pair: list[str], model: dict[str, Any]) -> str:
+    return pair[0] + pair[1].removeprefix(model.get("continuing_subword_prefix") or "")
+
+
+def _around(whole: dict[str, Any]) -> set[int]:
+    """The tokens that stand around a text, or fill it up."""
+    padding = whole.get("padding") or {}
+    found = {padding["pad_id"]} if padding.get("pad_id") is not None else set[int]()
+    waiting = [whole.get("post_processor") or {}]
+    while waiting:
+        processor = waiting.pop()
+        waiting += processor.get("processors", [])
+        found |= {number for token in (processor.get("special_tokens") or {}).values() for number in token["ids"]}
+        found |= {processor[end][1] for end in ("cls", "sep") if end in processor}
+    return found
 
 
 def _is_letter(name: str, scripts: set[str]) -> bool:
@@ -83,7 +108,7 @@ def _fewer(whole: dict[str, Any], kept: list[int]) -> dict[str, Any]:
         if model.get("unk_id") is not None:
             model["unk_id"] = number[model["unk_id"]]
     if "merges" in model:
-        model["merges"] = [pair for pair in model["merges"] if {*_pair(pair), "".join(_pair(pair))} <= names.keys()]
+        model["merges"] = [pair for pair in model["merges"] if {*_pair(pair), _merged(_pair(pair), model)} <= names.keys()]
     for token in whole["added_tokens"]:
         token["id"] = number[token["id"]]
     _renumber(whole.get("post_processor"), number)

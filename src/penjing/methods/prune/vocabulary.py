@@ -24,6 +24,8 @@ from penjing.methods.prune import Shown, Smaller
 from penjing.methods.prune._tokenizer import closed, trimmed
 
 RECOVERS = False
+LISTS = ("suppress_tokens", "begin_suppress_tokens", "bad_words_ids")  # what is never written, by its numbers
+UNCLEAR = ("forced_decoder_ids", "sequence_bias")
 
 
 @dataclass(frozen=True)
@@ -40,18 +42,28 @@ def fits(anatomy: Anatomy) -> bool:
     return anatomy.embedding is not None
 
 
+def unfit(model: PreTrainedModel, processor: Any) -> str:
+    """Why tokens cannot be dropped; empty where they can."""
+    if not isinstance(processor, PreTrainedTokenizerFast):
+        return "the tokenizer of this model cannot be written anew"
+    if max(processor.get_vocab().values()) >= model.config.vocab_size:
+        return "the tokenizer of this model has tokens that the model has no row for"
+    settled = model.generation_config.to_dict() if model.can_generate() else {}
+    if given := next((name for name in UNCLEAR if settled.get(name)), None):
+        return f"generation_config.json has {given}, which speaks of tokens by their numbers"
+    return ""
+
+
 def apply(model: PreTrainedModel, anatomy: Anatomy, shown: Shown, settings: Options) -> Smaller:
     """The model with the tokens of the training rows, and those that every text may need.
 
     Raises ModelError for a tokenizer that cannot be written anew.
     """
-    if not isinstance(shown.processor, PreTrainedTokenizerFast) or max(shown.processor.get_vocab().values()) >= model.config.vocab_size:
-        raise ModelError(
-            "the tokenizer of this model cannot be written anew", wanted="a directory with tokenizer.json", fix="choose --method layers"
-        )
+    if problem := unfit(model, shown.processor):
+        raise ModelError(problem, wanted="a tokenizer with tokenizer.json, and a row for each of its tokens", fix="choose another --method")
     counts, there = shown.tokens(), sorted({*shown.processor.get_vocab().values()})
     settled = [_marks(model.config)] + ([_marks(model.generation_config)] if model.can_generate() else [])
-    named = {mark for marks in settled for value in marks.values() for mark in _each(value)} & {*there}
+    named = {mark for marks in settled for name, value in marks.items() if name not in LISTS for mark in _each(value)} & {*there}
     kept = closed(shown.processor, {*counts, *named})
     wanted = round(len(there) * settings.keep_share)
     rest = (number for number in there if number not in kept)
@@ -77,7 +89,7 @@ def apply(model: PreTrainedModel, anatomy: Anatomy, shown: Shown, settings: Opti
 
 def _marks(config: Any) -> dict[str, Any]:
     """The entries of a config that are numbers of tokens, one or several."""
-    return {name: value for name, value in config.to_dict().items() if name.endswith("_token_id") and value is not None}
+    return {name: value for name, value in config.to_dict().items() if value is not None and (name.endswith("_token_id") or name in LISTS)}
 
 
 def _each(value: Any) -> list[int]:
@@ -85,9 +97,11 @@ def _each(value: Any) -> list[int]:
 
 
 def _renumbered(value: Any, number: dict[int, int]) -> Any:
-    """The new number, or numbers; one that the tokenizer does not have stays what it was, of no meaning."""
-    found = [number.get(old, old) for old in _each(value)]
-    return found if isinstance(value, list) else found[0]
+    """The new number, or of several those that are there yet; None for one that is not."""
+    if not isinstance(value, list):
+        return number.get(value)
+    whole = [each for each in value if all(old in number for old in _each(each))]
+    return [_renumbered(each, number) for each in whole]
 
 
 def _tables(model: PreTrainedModel) -> dict[str, int]:
