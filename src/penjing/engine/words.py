@@ -333,6 +333,12 @@ def group_sentences(report: Report) -> list[str]:
     ]
 
 
+def _correlation(measure: Measure) -> str:
+    """No share, though it ends at 1: 0.69 (0.64–0.73)."""
+    ends = "" if measure.low is None else f" ({measure.low:.2f}–{measure.high:.2f})"
+    return f"{measure.value:.2f}{ends}".replace("-", "−")
+
+
 def reasons_sentences(report: Report) -> list[str]:
     """How far the model's reasons and distributions are the parent's, and whether a second training would have kept them as well."""
     found, apart = report.facts.get("reasons"), report.facts.get("divergence")
@@ -343,14 +349,14 @@ def reasons_sentences(report: Report) -> list[str]:
         return told
     kept = Measure(**found["correlation"])
     told.append(
-        f"Asked why on {found['n']} rows by {found['method']}, the two rank their reasons alike by {with_interval('correlation', kept)} "
+        f"Asked why on {found['n']} rows by {found['method']}, the two rank their reasons alike by {_correlation(kept)} "
         f"(1 is the same), and share {found['overlap']['value']:.0%} of the five most important."
     )
     if "floor" in found:
         again = Measure(**found["floor"]["correlation"])
         own = kept.high is not None and again.low is not None and kept.high < again.low
         said = "so it has reasons of its own, beyond noise" if own else "so a second training would not have kept them much better"
-        told.append(f"Two trainings of the parent agree by {with_interval('correlation', again)}, {said}.")
+        told.append(f"Two trainings of the parent agree by {_correlation(again)}, {said}.")
     return told
 
 
