@@ -37,7 +37,7 @@ def shown(loaded, examples):
 def functions_of(loaded):
     parts = anatomy(loaded.model)
     stacks = [*parts.depth.values()] or [parts.blocks]
-    return Functions(loaded.task.loss, loaded.task.logits, stacks=(stacks, stacks), hooks=[])
+    return Functions(loaded.task.loss, loaded.task.logits, False, (stacks, stacks), [])
 
 
 def read(task, outputs):

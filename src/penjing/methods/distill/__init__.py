@@ -25,6 +25,6 @@ class Functions(NamedTuple):
 
     loss: Callable[[Any, Batch], RowLoss]
     logits: Callable[[Any, Batch], tuple[torch.Tensor, torch.Tensor]]
-    interact: bool = False
-    stacks: tuple[Sequence[Sequence[str]], Sequence[Sequence[str]]] = ((), ())
-    hooks: list[Any] = []
+    interact: bool
+    stacks: tuple[Sequence[Sequence[str]], Sequence[Sequence[str]]]
+    hooks: list[Any]

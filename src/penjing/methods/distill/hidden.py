@@ -37,7 +37,7 @@ def apply(teacher: nn.Module, student: nn.Module, functions: Functions, settings
     widths = [getattr(getattr(model, "config", None), "hidden_size", None) for model in (teacher, student)]
     if not all(own) or not all(theirs) or len(own) != len(theirs) or widths[0] is None or widths[0] != widths[1]:
         raise ModelError(
-            f"the states of this student and its teacher cannot be compared: they are {widths[1]} and {widths[0]} wide",
+            f"the states of this student and its teacher cannot be compared: {_built(own, widths[1])} beside {_built(theirs, widths[0])}",
             wanted="--layers and --ffn, or a student built as its teacher and as wide",
             fix="choose --method logits",
         )
@@ -57,6 +57,10 @@ def apply(teacher: nn.Module, student: nn.Module, functions: Functions, settings
         return beside(torch.stack(distances).mean(0), batch.rows, found, settings.hidden_weight)
 
     return loss
+
+
+def _built(stacks: Sequence[Sequence[str]], width: int | None) -> str:
+    return f"{' and '.join(str(len(stack)) for stack in stacks)} blocks, {width or 'no one number'} wide"
 
 
 def _listen(model: nn.Module, blocks: Sequence[str], functions: Functions) -> dict[str, Tensor]:

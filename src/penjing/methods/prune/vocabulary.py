@@ -5,8 +5,6 @@ smaller pieces, is told by those that the training rows use once.
 
 Source   Abdaoui, Pradel, Sigel 2020, "Load what you need: smaller versions of multilingual BERT"; Good 1953, "The population frequencies
          of species and the estimation of population parameters", section 1
-
-Letters   V tokens
 """
 
 import copy
