@@ -66,6 +66,25 @@ def test_roles_of_architectures_of_transformers(name):
         assert all(path.startswith(block + ".") and isinstance(model.get_submodule(path), torch.nn.Linear) for path in found)
 
 
+@pytest.mark.parametrize("name", [name for name in MODELS if MODELS[name][2]])
+def test_the_attention_of_every_block_makes_heads_of_what_it_reads_and_reads_them_again(name):
+    auto, config, _, _ = MODELS[name]
+    model = with_labels(auto, config, 3).eval()
+    parts = anatomy(model)
+    assert len(parts.attention) == len(parts.blocks) == 2
+    read = {}
+    for block, paths in zip(parts.blocks, parts.attention):
+        assert all(path.startswith(f"{block}.") for path in paths)
+        for path in paths:
+            model.get_submodule(path).register_forward_hook(lambda _, inputs, output, path=path: read.update({path: (inputs[0], output)}))
+    shapes = {"pixel_values": (1, 3, 8, 8), "input_values": (1, 32, 16) if name == "ast" else (1, 4000), "input_features": (1, 80, 3000)}
+    wanted = model.main_input_name
+    model(**{wanted: torch.arange(4)[None] if wanted == "input_ids" else torch.randn(shapes[wanted])})
+    for query, key, value, output in parts.attention:
+        assert read[query][0] is read[key][0] is read[value][0]
+        assert read[value][1].shape == read[output][0].shape and read[output][1].shape == read[query][0].shape
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_every_tensor_whose_shape_the_labels_set_is_of_the_head(name):
     auto, config, _, _ = MODELS[name]

@@ -395,6 +395,7 @@ class Anatomy:
     blocks        the repeated blocks, in order
     linears       for each block, its linear layers
     feed_forward  for each block, (the linears that widen, the linear that narrows)
+    attention     for each block, its attention to its own tokens: (what makes queries, keys, values, and what reads the heads again)
     channels      groups of channels that only change together: for convolutional and recurrent networks
     head          the modules above the body, a pooler among them: what is learnt anew for new labels
     depth         config entries that say how many blocks there are -> these blocks: one for each stack of them
@@ -405,6 +406,7 @@ class Anatomy:
     blocks: tuple[str, ...] = ()
     linears: tuple[tuple[str, ...], ...] = ()
     feed_forward: tuple[tuple[tuple[str, ...], str], ...] = ()
+    attention: tuple[tuple[str, str, str, str], ...] = ()
     channels: tuple["ChannelGroup", ...] = ()
     head: tuple[str, ...] = ()
     depth: dict[str, tuple[str, ...]] = field(default_factory=dict)

@@ -16,6 +16,13 @@ from penjing.core.contracts import Anatomy, ChannelGroup
 
 DEPTHS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 WIDTHS = ("intermediate_size", "n_inner", "ffn_dim", "hidden_dim", "d_ff")
+PROJECTIONS = (  # the last words of the paths of what makes queries, keys and values and of what reads the heads, family by family
+    ("query", "key", "value", "attention.output.dense"),
+    ("q_proj", "k_proj", "v_proj", "o_proj"),
+    ("q_proj", "k_proj", "v_proj", "out_proj"),
+    ("q_lin", "k_lin", "v_lin", "out_lin"),
+    ("q", "k", "v", "o"),
+)
 STACKS = {  # of a model that has two: config entries that say how many blocks each has -> the path it stands in, how wide they are
     "encoder_layers": ("encoder", "encoder_ffn_dim"),
     "decoder_layers": ("decoder", "decoder_ffn_dim"),
@@ -37,11 +44,13 @@ def anatomy(model: PreTrainedModel) -> Anatomy:
     parts = tuple(
         _feed_forward(model, path, model.config.hidden_size, width) for stack, width in zip(stacks, widths) for path in stack.blocks
     )
+    attention = tuple(_attention(model, path) for path in blocks)
     return Anatomy(
         embedding=next((n for n, m in model.named_modules() if isinstance(m, nn.Embedding)), None),
         blocks=blocks,
         linears=tuple(tuple(name for name, _ in _linears(model, path)) for path in blocks),
         feed_forward=parts if all(p[1] for p in parts) and len(set(widths)) == 1 else (),
+        attention=tuple(each for each in attention if each) if all(attention) else (),
         head=head,
         depth={stack.depth: stack.blocks for stack in stacks if stack.depth},
         width=tuple(dict.fromkeys(stack.width for stack in stacks if stack.width)),
@@ -102,6 +111,17 @@ def _feed_forward(model: nn.Module, block: str, hidden: int, width: int) -> tupl
     widen = tuple(name for name, m in linears if m.in_features == hidden and m.out_features == width)
     narrow = next((name for name, m in linears if m.in_features == width and m.out_features == hidden and name not in widen), "")
     return widen, narrow
+
+
+def _attention(model: nn.Module, block: str) -> tuple[str, str, str, str] | None:
+    """Paths of the four linears of a block's attention to its own tokens, which comes before any other; None where they are not found."""
+    there = [name for name, _ in _linears(model, block)]
+    for words in PROJECTIONS:
+        found = [next((name for name in there if name.endswith(f".{word}")), None) for word in words]
+        if all(found):
+            query, key, value, output = map(str, found)
+            return query, key, value, output
+    return None
 
 
 def _linears(model: nn.Module, block: str) -> list[tuple[str, nn.Linear]]:
