@@ -7,11 +7,11 @@ import pytest
 from huggingface_hub import ModelCard
 
 import penjing
-from penjing.core.errors import DataError
-from penjing.core.model_dir import ModelDir
+from penjing.core.model_dir import MADE, ModelDir
 from penjing.core.report import Report
 from penjing.engine import remarks
 from penjing.stages import _frame, _search
+from penjing.stages._clock import Clock
 
 QUICK = {"floor": "5", "quantize": False, "epochs": 1, "learning_rate": 1e-3}
 
@@ -41,7 +41,7 @@ def test_the_report_on_disk_holds_the_whole_search(small):
     model, report = small
     found = json.loads((model.path / "report.json").read_text("utf-8"))
     curve = {point["name"]: point for point in found["facts"]["curve"]}
-    assert {"parent", "1 layers, 100% feed-forward", "1 layers, 50% feed-forward", "LogisticRegression"} <= curve.keys()
+    assert {"parent", "1 layer, feed-forward 512", "1 layer, feed-forward 256", "LogisticRegression"} <= curve.keys()
     assert {point["status"] for point in curve.values()} >= {"parent", "baseline", "proven"}
     assert all(point["bytes"] > 0 and point["latency_ms"] > 0 for point in curve.values())
     assert curve[found["facts"]["chosen"]]["status"] == "proven"
@@ -84,14 +84,36 @@ def test_a_child_that_does_not_pass_is_returned_with_what_it_missed_by(tmp_path,
     assert model.labels == ["bad", "good"]
 
 
-def test_a_search_that_fails_leaves_nothing(tmp_path, text_parent, reviews, runtime, monkeypatch):
-    def broken(*_):
-        raise DataError("x")
+def test_a_search_that_is_stopped_goes_on_with_what_it_has_made_and_ends_as_if_it_had_not_been(
+    tmp_path, small, text_parent, reviews, runtime, monkeypatch
+):
+    words, out = {**QUICK, "candidates": 2}, tmp_path / "small"
 
-    monkeypatch.setattr(_search, "choose", broken)
-    with pytest.raises(DataError):
-        penjing.shrink(text_parent, reviews, out=tmp_path / "small", runtime=runtime, candidates=1, **{**QUICK, "epochs": 0})
-    assert list(tmp_path.iterdir()) == []
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(_search, "choose", stop)
+        penjing.shrink(text_parent, reviews, out=out, runtime=runtime, **words)
+    assert not out.exists() and [path.name for path in tmp_path.iterdir()] == [".small.partial"]
+    times = json.loads((tmp_path / ".small.partial" / MADE / "timing.json").read_text("utf-8"))
+
+    def forbidden(*_, **__):
+        raise AssertionError("this was made before")
+
+    for stage in _search.STAGES:
+        monkeypatch.setitem(_search.STAGES, stage, forbidden)
+    model, report = penjing.shrink(text_parent, reviews, out=out, runtime=runtime, **words)
+    assert [path.name for path in tmp_path.iterdir()] == ["small"]
+    assert {point["bytes"] for point in report.facts["curve"]} >= {each["bytes"] for each in times if each["bytes"] < times[0]["bytes"]}
+    if report.facts["chosen"] == small[1].facts["chosen"]:  # which of two shapes is the cheaper is a matter of milliseconds
+        assert model.sha256() == small[0].sha256()
+
+
+def test_its_recipe_makes_the_chosen_model_again(small, tmp_path, reviews, runtime):
+    model, _ = small
+    made = penjing.run(str(model.path / "recipe.toml"), out=tmp_path, changes={"data": str(reviews)}, runtime=runtime)
+    assert made[-1][1].sha256() == model.sha256() and made[-1][1].whole_sha256() == model.whole_sha256()
 
 
 def test_shapes_are_timed_before_any_is_trained_and_limits_leave_only_what_fits(tmp_path, text_parent, reviews, runtime, monkeypatch):
@@ -106,9 +128,8 @@ def test_shapes_are_timed_before_any_is_trained_and_limits_leave_only_what_fits(
     words = {**QUICK, "max_bytes": int(most)}
     with pytest.raises(KeyboardInterrupt):
         penjing.shrink(text_parent, reviews, out=tmp_path / "small", runtime=dataclasses.replace(runtime), **words)
-    assert [c.name for c in seen["candidates"]] == ["1 layers, 50% feed-forward"]
+    assert [c.name for c in seen["candidates"]] == ["1 layer, feed-forward 256"]
     assert all(0 < c.bytes <= most and c.latency_ms > 0 and c.model is None for c in seen["candidates"])
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("provable", range(-1, 7))
@@ -123,10 +144,65 @@ def test_the_search_halves_its_way_to_the_smallest_shape_that_is_likely_to_pass(
     def trained(candidate, floor, search):
         tried.append(candidate.name)
         candidate.verdict = judge(0 if int(candidate.name) <= provable else 100, 0, 500, floor)
+        return True
 
     monkeypatch.setattr(_search, "_train", trained)
-    options = SimpleNamespace(budget=None, candidates=3)
-    search = SimpleNamespace(data=SimpleNamespace(role=lambda name: SimpleNamespace(units=500)), options=options, runtime=runtime)
-    _search.train([_search.Candidate(str(number), (("layers", 0.5),)) for number in range(7)], 0.03, search)
+    options = SimpleNamespace(budget=None, candidates=3, prefer="both", training=SimpleNamespace(epochs=1))
+    search = SimpleNamespace(num_proof=500, options=options, runtime=runtime)
+    shapes = [_search.Candidate(str(number), (("distill", {"layers": 1}),), bytes=2 ** (9 - number), latency_ms=1.0) for number in range(7)]
+    _search.train(shapes, 0.03, search)
     passed = [int(name) for name in tried if int(name) <= provable]
     assert len(tried) <= 3 and max(passed, default=-1) == provable
+
+
+def test_shapes_of_about_the_same_cost_are_rivals():
+    costs = [100, 90, 84, 70, 60, 30]
+    shapes = [_search.Candidate(str(cost), bytes=cost, latency_ms=1.0) for cost in costs]
+    assert [[c.bytes for c in level] for level in _search.rivals(shapes, "size")] == [[100, 90, 84], [70, 60], [30]]
+
+
+def test_rivals_are_trained_a_little_and_the_better_half_for_longer(tmp_path, monkeypatch, runtime):
+    from types import SimpleNamespace
+
+    learnt, qualities = [], {"a": 0.7, "b": 0.9, "c": 0.8, "d": 0.6}
+
+    def made(search, stage, base, words, folder, quiet):
+        learnt.append((folder.parent.name, words["epochs"]))
+        return None, SimpleNamespace(after={"accuracy": SimpleNamespace(value=qualities[folder.parent.name])})
+
+    monkeypatch.setattr(_search, "make", made)
+    options = SimpleNamespace(training=SimpleNamespace(epochs=8))
+    task, clock = SimpleNamespace(primary="accuracy"), Clock(None, tmp_path)
+    search = SimpleNamespace(options=options, task=task, clock=clock, work=tmp_path, whole=None, runtime=runtime)
+    level = [_search.Candidate(name, (("distill", {}),)) for name in "abcd"]
+    assert _search.halve(level, search).name == "b"
+    assert learnt == [("a", 2), ("b", 2), ("c", 2), ("d", 2), ("b", 4), ("c", 4)]
+
+
+def test_a_search_keeps_to_its_budget(tmp_path, monkeypatch, runtime):
+    """Each epoch takes 10 seconds of 100: two shapes are trained whole, one for fewer epochs, none after."""
+    from types import SimpleNamespace
+
+    from penjing.maths.proof import judge
+
+    now, learnt = [0.0], []
+    monkeypatch.setattr("penjing.stages._clock.time.perf_counter", lambda: now[0])
+
+    def made(search, stage, base, words, folder, quiet):
+        now[0] += 10 * words["epochs"] + 1
+        learnt.append((folder.parent.name, round(words["epochs"], 1)))
+        facts = {"training": {"losses": [(1, 10 * words["epochs"], 0.1)]}}
+        child = SimpleNamespace(bytes=lambda: 1)
+        return child, SimpleNamespace(after={"latency_ms": SimpleNamespace(value=1.0)}, facts=facts)
+
+    monkeypatch.setattr(_search, "make", made)
+    monkeypatch.setattr(_search, "verdict", lambda *_: judge(100, 0, 500, 0.03))
+    monkeypatch.setattr(_search.appraise, "predict", lambda *_: [])
+    training, rows = SimpleNamespace(epochs=4), [0] * 2560
+    options = SimpleNamespace(budget=100, candidates=9, prefer="size", training=training, quantize=False)
+    fields = {"options": options, "runtime": runtime, "work": tmp_path, "clock": Clock(100, tmp_path), "whole": object(), "first": ()}
+    search = SimpleNamespace(**fields, num_proof=500, task=None, tuned=[], data=SimpleNamespace(role=lambda name: rows))
+    shapes = [_search.Candidate(str(n), (("distill", {"epochs": 4}),), bytes=2 ** (20 - n), latency_ms=1.0, work=1.0) for n in range(15)]
+    _search.train(shapes, 0.03, search)
+    assert learnt[0][1] == 0.1 and [epochs for _, epochs in learnt[1:-1]] == [4, 4] and 0.5 <= learnt[-1][1] < 4
+    assert 90 <= now[0] <= 110

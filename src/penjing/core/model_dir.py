@@ -35,6 +35,7 @@ INDEX = "model.safetensors.index.json"
 OPENVINO = ("openvino_model.bin", "openvino_model.xml")  # weights and graph; neither is of use without the other
 TRAINER_STATE = "trainer_state.json"
 CHECKPOINTS = ".checkpoints"  # in the folder of an output while it is made: where a training goes on after it was stopped or killed
+MADE = ".made"  # in the same place: the models that a search has made so far
 BEGUN = ".begun.json"  # in the same place: what the call depends on that these are of
 _TEXTS = (".json", ".txt", ".model", ".tiktoken", ".jinja", ".py")  # config, tokenizer, code: what is opened beside the weights
 _PROCESSORS = (
@@ -395,14 +396,21 @@ def _alone(out: Path) -> Iterator[Path]:
         os.close(held)
 
 
+def _lasts(folder: Path) -> bool:
+    """Whether it holds a checkpoint, or what a search has made, whole."""
+    if folder.name == MADE:
+        return any(folder.rglob("report.json"))
+    return folder.name == CHECKPOINTS and any(path.suffix != ".tmp" for path in folder.glob("step-*"))
+
+
 def _clear(folder: Path) -> bool:
-    """Delete everything but checkpoints, the folders on the way to them, and what call they are of; whether there are any."""
+    """Delete everything but what lasts, the folders on the way to it, and what call it is of; whether there is any."""
     found = False
     for child in list(folder.iterdir()):
         if not child.is_dir() or child.is_symlink():
             if child.name != BEGUN:
                 child.unlink()
-        elif any(path.suffix != ".tmp" for path in child.glob("step-*")) if child.name == CHECKPOINTS else _clear(child):
+        elif _lasts(child) or (child.name != CHECKPOINTS and _clear(child)):
             found = True
         else:
             shutil.rmtree(child)

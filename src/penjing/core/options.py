@@ -1,8 +1,8 @@
 """Options as frozen dataclasses: one description from which flags, Python keywords and recipe entries follow.
 
 A field is `name: Annotated[type, "what it is, with unit", Between(low, high)] = default`. Its type is one of int, float, bool, str, Path,
-Literal[...], list of those, Duration, Bytes, Floor, `int | Literal[...]`, or any of them `| None`. A field whose default is itself a frozen
-dataclass is flattened, with the values of that default: all flags of a command live in one namespace.
+Literal[...], list of those, Duration, Milliseconds, Bytes, Floor, `int | Literal[...]`, or any of them `| None`. A field whose default is
+itself a frozen dataclass is flattened, with the values of that default: all flags of a command live in one namespace.
 """
 
 import dataclasses
@@ -21,12 +21,15 @@ Duration = NewType("Duration", float)
 """Seconds; written 90, 90s, 30m, 2h."""
 Bytes = NewType("Bytes", int)
 """Bytes; written 1000, 10kB, 10MB, 2GiB."""
+Milliseconds = NewType("Milliseconds", float)
+"""Milliseconds; written 2, 2ms, 0.5s."""
 Floor = NewType("Floor", str)
 """How much quality may be lost: points of the primary metric (1.0) or a share of the parent's (3%)."""
 
 T = TypeVar("T")
 _UNIONS = (Union, types.UnionType)
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_MILLISECONDS = {"": 1, "ms": 1, "s": 1000}
 _BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
@@ -171,6 +174,7 @@ _CONVERT: dict[Any, Callable[[Any], Any]] = {
     str: str,
     Path: Path,
     Duration: _with_unit(_SECONDS),
+    Milliseconds: _with_unit(_MILLISECONDS),
     Bytes: lambda value: int(_with_unit(_BYTES)(value)),
     Floor: _floor,
 }
@@ -183,7 +187,8 @@ def _words(kind: Any) -> str:
         number, word = get_args(kind)
         return f"{_words(number)} or {' or '.join(get_args(word))}"
     named = {int: "a whole number", float: "a number", bool: "yes or no", Duration: "a time such as 90s, 30m or 2h",
-             Bytes: "a size such as 500kB or 10MB", Floor: "points such as 1.0 or a share such as 3%"}  # fmt: skip
+             Milliseconds: "a time such as 2ms", Bytes: "a size such as 500kB or 10MB",
+             Floor: "points such as 1.0 or a share such as 3%"}  # fmt: skip
     return named.get(kind, "text")
 
 

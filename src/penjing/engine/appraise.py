@@ -23,6 +23,7 @@ from penjing.engine.verdict import floor_share, proof_facts, verdict
 from penjing.maths.flips import discordant, flips
 
 TIMED_ROWS = 20  # rows that latency is measured on, one at a time
+BATCHED, SETS, ROUNDS = 32, 8, 24  # rows that throughput is measured on at once, different ones, and how often
 
 
 def appraise(
@@ -92,6 +93,20 @@ def compare_latency(
         facts["engine"]["parent"] = backends[0].name
         facts |= {"ratio": ratio.value, "low": ratio.low, "high": ratio.high}
     return measures, facts
+
+
+def throughput(
+    bases: Sequence[ModelDir], task: Task, rows: Examples, runtime: Runtime, threads: int | None = None
+) -> list[latency.Latency]:
+    """Milliseconds for BATCHED rows at once, of directories asked in turn; at `threads` threads, usually all."""
+    backends = [open_backend(base, task, runtime, threads) for base in bases]
+    encoded = [
+        Encoded(rows.take(range(min(SETS * BATCHED, len(rows)))), task, load_processor(base, task), labelled=False) for base in bases
+    ]
+    size = min(BATCHED, len(encoded[0]))
+    sets = [range(start, start + size) for start in range(0, len(encoded[0]) - size + 1, size)]
+    asked = [partial(task.predict, backend, processor=part.processor) for backend, part in zip(backends, encoded)]
+    return latency.interleaved(asked, [[part.batch(list(each)) for part in encoded] for each in sets], ROUNDS, runtime.quiet)
 
 
 def _flips(task: Task, rows: Examples, parent: Sequence[Prediction], child: Sequence[Prediction]) -> dict[str, Any]:

@@ -46,13 +46,15 @@ def take_away(
     return Loaded(task, model, whole.processor), smaller.facts
 
 
-def student(teacher: Loaded, data: Data, name: str | None, layers: int | None, ffn: int | None, runtime: Runtime) -> Loaded:
+def student(
+    teacher: Loaded, data: Data, name: str | None, layers: int | None, ffn: int | None, runtime: Runtime, scored: int = SCORED
+) -> Loaded:  # fmt: skip
     """Who learns: new:<size> or a directory; without a name the teacher with so many layers and feed-forward neurons."""
     if name:
         return create.begun(name, teacher.task, data.role("train"), runtime, teacher.processor)
     found = teacher
     for method, share in shares(anatomy(teacher.model), teacher.model.config, layers, ffn):
-        found, _ = take_away(found, data, method, find(METHODS, method).Options(keep_share=share), runtime)
+        found, _ = take_away(found, data, method, find(METHODS, method).Options(keep_share=share), runtime, scored)
     return found
 
 

@@ -161,26 +161,26 @@ def chance(verdict: Verdict, num_proof: int, level: float = LEVEL) -> float:
     return float(ndtr(room / math.hypot(verdict.spread, proof_spread)))
 
 
-def screen(verdicts: Sequence[Verdict], num_bytes: Sequence[int], num_proof: int, level: float = LEVEL) -> list[int]:
+def screen(verdicts: Sequence[Verdict], costs: Sequence[float], num_proof: int, level: float = LEVEL) -> list[int]:
     """Which candidates go to the proof rows, and in which order: their indices.
 
     verdicts    on tuning rows, against the same floor
-    num_bytes   size of each candidate
+    costs       of each candidate, as bytes, milliseconds or what is wanted low
     num_proof   rows (or groups) that the proof will have
 
     From the most likely to pass to the least. Candidates within CLOSE of the most likely one left are equal in that,
-    and the largest of them comes first. Each finalist is smaller than all before it: a larger one would have its
+    and the costliest of them comes first. Each finalist costs less than all before it: a costlier one would have its
     turn only after a smaller one is proven. Less than SMALL chance is not tried, but for the most likely one.
     """
     chances = [chance(verdict, num_proof, level) for verdict in verdicts]
-    left = sorted(range(len(chances)), key=lambda i: (-chances[i], num_bytes[i]))
+    left = sorted(range(len(chances)), key=lambda i: (-chances[i], costs[i]))
     left = left[:1] + [i for i in left[1:] if chances[i] >= SMALL]
     sequence: list[int] = []
     while left:
         equal = [i for i in left if chances[i] > chances[left[0]] - CLOSE]
         left = left[len(equal) :]
-        for i in sorted(equal, key=lambda i: (-num_bytes[i], -chances[i])):
-            if not sequence or num_bytes[i] < num_bytes[sequence[-1]]:
+        for i in sorted(equal, key=lambda i: (-costs[i], -chances[i])):
+            if not sequence or costs[i] < costs[sequence[-1]]:
                 sequence.append(i)
     return sequence
 

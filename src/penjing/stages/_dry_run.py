@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from penjing.core.find import find
-from penjing.core.model_dir import check_free, unfinished
+from penjing.core.model_dir import MADE, check_free, unfinished
 from penjing.core.runtime import Runtime
 from penjing.stages import finetune
 from penjing.stages._checks import GROWING
@@ -26,10 +26,11 @@ def plan(stage: str, model: str, data: str, out: Path | None, runtime: Runtime, 
         require_alike(unfinished(out), out, prepared.inputs(), overwrite)
     trainings = 1
     if stage == "shrink":
-        from penjing.stages import _search
+        from penjing.stages import _provable, _search
 
         base, options = prepared.base, prepared.options
-        _, told = _search.provable(_search.begin(base, prepared.task, prepared.data, options, Path(), runtime))  # type: ignore[arg-type]
+        begun = _search.begin(base, prepared.task, prepared.data, options, Path(out or "", MADE), runtime)  # type: ignore[arg-type]
+        _, told = _provable.provable(begun)
         trainings = options.candidates + len(options.students or [])
         found["floor"] = {"floor": options.floor, "rows_there": prepared.data.roles.counts["proof"], **told}
     if "training" in vars(prepared.options):

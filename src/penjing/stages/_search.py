@@ -1,62 +1,87 @@
-"""The search of shrink: whether the floor can be proven, which shapes there are, which are worth a training, which are likely to pass.
+"""The search of shrink: which shapes there are, which are worth a training, which are likely to pass.
 
 is the floor provable -> drop tokens that no row uses -> time untrained shapes here -> train the promising -> screen on tune rows -> prove
 on proof rows
+
+What is made lies in the folder of the output until the search ends: the same command goes on with it after a stop.
 """
 
 import dataclasses
+import json
 import math
-import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from torch.nn import Embedding
+
 from penjing.core.contracts import Prediction, Task
 from penjing.core.data import Data
-from penjing.core.errors import DataError, ModelError
+from penjing.core.durable import write_text
+from penjing.core.errors import ModelError
 from penjing.core.find import find
-from penjing.core.model_dir import NEW, ModelDir
+from penjing.core.model_dir import ModelDir
 from penjing.core.progress import say, track
+from penjing.core.report import Report
 from penjing.core.runtime import Runtime
-from penjing.engine import appraise, create, load, relabel
+from penjing.engine import appraise, load, relabel
 from penjing.engine.anatomy import anatomy
 from penjing.engine.baseline import measure_baseline
 from penjing.engine.measure import quality
-from penjing.engine.smaller import take_away
-from penjing.engine.verdict import floor_share, primary, verdict
-from penjing.maths.agreement import rows_at_full_agreement, rows_needed_for_agreement
-from penjing.maths.intervals import resample
+from penjing.engine.smaller import student, take_away
+from penjing.engine.verdict import floor_share, verdict
 from penjing.maths.proof import chance, prove, screen
-from penjing.maths.sample_size import TOLD_POWER, rows_at_zero_flips, rows_needed, rows_needed_by_spread
+from penjing.methods.prune.feed_forward import ROUND_TO
 from penjing.stages import distill, prune, quantize
-from penjing.stages._frame import stage_options
+from penjing.stages._clock import Clock
+from penjing.stages._frame import plain_options, stage_flags, stage_options
 
+KEPT = ("training", "removed", "parameters", "quantized", "parity")  # of what a stage found out, for the card
+STAGES: dict[str, Callable[..., tuple[ModelDir, Report]]] = {
+    "distill": distill.distill,
+    "prune": prune.prune,
+    "quantize": quantize.quantize,
+}
 LAYER_SHARES = (1.0, 2 / 3, 1 / 2, 1 / 3)
 WIDTH_SHARES = (1.0, 0.75, 0.5, 0.25)
+CHANNEL_SHARES = (0.5, 0.34, 0.25, 0.17, 0.125)
 WORTH = 0.98  # of the bytes must be left at most, or the tokens are not worth it
 SURE = 0.5  # chance of being proven from which on the search goes on to smaller shapes
-CHANNEL_SHARES = (0.5, 0.34, 0.25, 0.17, 0.125)
+LEVEL = 1.2  # shapes whose costs differ by less than this factor are rivals
+LEAST_EPOCHS = 0.5  # which a training is cut down to at most where the budget is short
+PROBED_ROWS = 256  # learnt from to see how fast a training goes
+Step = tuple[str, dict[str, Any]]  # a stage and its words
 
 
 @dataclass
 class Candidate:
     """One shape of the search.
 
-    steps     (method of prune, share that stays) in turn; or the size of a new student
+    steps     what makes it of `Search.whole`
+    batch_ms  for many rows at once, measured where throughput is wanted
+    work      numbers that are multiplied for each token or pixel, about: what its training takes
     status    what became of it: "not trained", "not tested", "failed", "proven"
     """
 
     name: str
-    steps: tuple[tuple[str, float], ...] = ()
-    student: str | None = None
+    steps: tuple[Step, ...] = ()
     bytes: int = 0
     latency_ms: float = 0.0
+    batch_ms: float = 0.0
+    work: float = 0.0
     model: ModelDir | None = None
+    made: tuple[Step, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
     tuned: list[Prediction] | None = None
     verdict: Any = None
     proven: list[Prediction] | None = None
     status: str = "not trained"
+
+    def cost(self, prefer: str) -> float:
+        """What is wanted low."""
+        both = self.bytes * self.latency_ms
+        return {"both": both, "size": self.bytes, "latency": self.latency_ms, "throughput": self.batch_ms}[prefer]
 
 
 class Search(NamedTuple):
@@ -64,78 +89,47 @@ class Search(NamedTuple):
 
     base    the parent
     whole   what is made smaller: the parent, or the parent without the tokens that no row uses
+    first   the steps that made `whole` of `base`
     tuned   what the parent answers to the tune rows
     """
 
     base: ModelDir
     whole: ModelDir
+    first: tuple[Step, ...]
     task: Task
     data: Data
     options: Any
     runtime: Runtime
     work: Path
+    clock: Clock
     tuned: list[Prediction]
+
+    @property
+    def num_proof(self) -> int:
+        """Rows, or groups, of the proof; of a cross-fit all."""
+        return self.data.role("proof").units or self.data.examples.units
 
 
 def begin(base: ModelDir, task: Task, data: Data, options: Any, work: Path, runtime: Runtime) -> Search:
     """Check that the proof rows are new to the parent, and ask it about the tune rows; about all rows where they have no labels."""
     data.check_unseen(base)
+    clock = Clock(options.budget, work)
     if options.floor_agreement:
         data, options = relabel.by_parent(data, base, task, runtime), dataclasses.replace(options, floor=options.floor_agreement)
-    return Search(base, base, task, data, options, runtime, work, appraise.predict(base, task, data.role("tune"), runtime))
+    tuned = appraise.predict(base, task, data.role("tune"), runtime)
+    return Search(base, base, (), task, data, options, runtime, work, clock, tuned)
 
 
-def provable(search: Search) -> tuple[float, dict[str, Any]]:
-    """The floor as a loss in [0, 1], and what the user is told before anything is trained."""
-    task, tune, num_proof = search.task, search.data.role("tune"), search.data.role("proof").units
-    units = "groups" if tune.grouped else "rows"
-    found = quality(task, search.tuned, tune, search.runtime.seed)[task.primary]
-    floor = floor_share(search.options.floor, found.value)
-    if search.options.folds:
-        return floor, {}
-    least = rows_at_full_agreement(floor) if search.options.floor_agreement else rows_at_zero_flips(floor)
-    if num_proof < least:
-        raise DataError(
-            f"{search.data.examples.name}: a floor of {search.options.floor} cannot be proven with {num_proof} proof {units}, "
-            "even if no answer changed",
-            wanted=f"at least {least} proof {units}",
-            fix="pass more rows or a wider floor, or --folds 5 for an interval that proves nothing but is honest",
-        )
-    targets = tune.only(task.target_columns)
-    usual = task.usual(targets)
-    always = None if usual is None else task.score([Prediction(usual)] * len(tune), targets)[task.primary]
-    if always is not None and (found.value if found.high is None else found.high) < always:
-        raise ModelError(
-            f"{search.base}: its {task.primary} on the tune rows is {found.value:.1%}, that of always saying {usual!r} {always:.1%}",
-            wanted="a parent that is better than chance",
-            fix="penjing finetune it first",
-        )
-    needed, because = expected(search, found.value, floor)
-    enough = "enough" if needed <= num_proof else "fewer than that: a good child may fail by bad luck"
-    say(
-        f"a floor of {search.options.floor} at {because} needs {needed:,} proof {units} for 80 % power; there are {num_proof:,}, {enough}",
-        search.runtime.quiet,
-    )
-    return floor, {"rows_at_least": least, "rows_needed": needed, "expected": because}
-
-
-def expected(search: Search, value: float, floor: float) -> tuple[int, str]:
-    """Proof rows (or groups) that a good child will need, and from what that was told.
-
-    A child errs about as often as its parent, on rows that are partly the same: so as many answers flip as the parent has errors, or,
-    which is the same for a metric that is no mean of right and wrong, the loss strays as much as the parent's own measure does. Where the
-    parent's answers stand for the truth, a good child differs on half as many rows as it may.
-    """
-    task, tune = search.task, search.data.role("tune")
-    listed, groups = tune.only(task.target_columns), tune.groups()
-    if task.per_row(search.tuned, listed) is not None and groups is None:
-        if search.options.floor_agreement:
-            return rows_needed_for_agreement(floor, floor / 2, TOLD_POWER), f"{floor / 2:.1%} of answers that differ"
-        flips = max(1 - value, 1 / len(tune))
-        return rows_needed(floor, flips, TOLD_POWER), f"{flips:.1%} flips"
-    spread = float(resample(primary(task, search.tuned, listed), len(tune), seed=search.runtime.seed, groups=groups).std())
-    needed = rows_needed_by_spread(floor, spread, tune.units, TOLD_POWER)
-    return needed, f"a standard error of {100 * spread:.2g} points on {tune.units:,} tune {'groups' if groups else 'rows'}"
+def make(search: Search, stage: str, base: ModelDir, words: dict[str, Any], folder: Path, quiet: bool = False) -> tuple[ModelDir, Report]:
+    """What a stage makes of `base` in `folder`; what an earlier run of this search has made there is taken over."""
+    if (folder / "report.json").exists():
+        return ModelDir.open(folder), Report.read(folder)  # type: ignore[return-value]
+    runtime = dataclasses.replace(search.runtime, quiet=search.runtime.quiet or quiet)
+    options = stage_options(stage, words)
+    model, report = STAGES[stage](base, search.task, search.data, options, out=folder, runtime=runtime)
+    write_text(folder / "report.json", report.to_json())
+    search.clock.note()
+    return model, report
 
 
 def trim(search: Search, floor: float) -> tuple[Search, dict[str, Any]]:
@@ -144,16 +138,15 @@ def trim(search: Search, floor: float) -> tuple[Search, dict[str, Any]]:
     vocabulary = find(prune.METHODS, "vocabulary")
     if not vocabulary.fits(anatomy(loaded.model)) or vocabulary.unfit(loaded.model, loaded.processor):
         return search, {}
-    tune, options = search.data.role("tune"), stage_options("prune", {"method": "vocabulary"})
-    out, quiet = search.work / "vocabulary", dataclasses.replace(search.runtime, quiet=True)
-    model, report = prune.prune(search.base, search.task, search.data, options, out=out, runtime=quiet)
-    told = appraise.predict(model, search.task, tune, search.runtime)
-    found = verdict(search.task, tune, search.tuned, told, floor, search.runtime.seed)
-    likely = chance(found, search.data.role("proof").units or search.data.examples.units)
-    if likely < SURE or model.bytes() > WORTH * search.base.bytes():
+    words = {"method": "vocabulary"}
+    model, report = make(search, "prune", search.base, words, search.work / "vocabulary", quiet=True)
+    told = appraise.predict(model, search.task, search.data.role("tune"), search.runtime)
+    found = verdict(search.task, search.data.role("tune"), search.tuned, told, floor, search.runtime.seed)
+    if chance(found, search.num_proof) < SURE or model.bytes() > WORTH * search.base.bytes():
         return search, {}
     say(f"{report.facts['removed']['tokens']}; the others are left out", search.runtime.quiet)
-    return search._replace(whole=model), {"vocabulary": report.facts["removed"], "parameters": report.facts["parameters"]}
+    facts = {"vocabulary": report.facts["removed"], "parameters": report.facts["parameters"]}
+    return search._replace(whole=model, first=(("prune", words),)), facts
 
 
 def settle_engine(search: Search, engines: list[str]) -> tuple[Search, list[dict[str, Any]]]:
@@ -161,12 +154,16 @@ def settle_engine(search: Search, engines: list[str]) -> tuple[Search, list[dict
 
     engines   to choose from; none where nothing is quantized
     """
-
     if not engines:
         return search, []
-    whole = load.load(search.whole, search.task, search.runtime)
-    engine, tried = quantize.choose_engine(engines, search.whole, whole, search.data, quantizing(search.options), search.runtime)
-    return search._replace(options=dataclasses.replace(search.options, engine=engine)), tried  # type: ignore[arg-type]
+    noted = search.work / "engine.json"
+    if noted.exists():
+        engine, tried = json.loads(noted.read_text("utf-8"))
+    else:
+        whole = load.load(search.whole, search.task, search.runtime)
+        engine, tried = quantize.choose_engine(engines, search.whole, whole, search.data, quantizing(search.options), search.runtime)
+        write_text(noted, json.dumps([engine, tried], default=vars))
+    return search._replace(options=dataclasses.replace(search.options, engine=engine)), tried
 
 
 def quantizing(options: Any, **words: Any) -> Any:
@@ -179,50 +176,76 @@ def shapes(search: Search) -> list[Candidate]:
 
     Raises ModelError where nothing can be removed, nothing quantized and no student was named.
     """
-    parts = anatomy(load.load(search.whole, search.task, search.runtime).model)
+    model = load.load(search.whole, search.task, search.runtime).model
+    parts, known, learning = anatomy(model), model.config.to_dict(), vars(search.options.training)
+    taught = {**learning, "method": search.options.recovery}
     found = [Candidate("whole")] if search.options.quantize or search.whole is not search.base else []
-    if parts.channels:
-        found += [Candidate(f"channels {share:.0%}", (("channels", share),)) for share in CHANNEL_SHARES]
-    total = len(parts.blocks)
-    by_count = {max(1, round(total * share)): share for share in LAYER_SHARES} if parts.depth and total > 1 else {total: 1.0}
-    for count, depth in by_count.items():
-        for width in WIDTH_SHARES if parts.feed_forward and parts.width else (1.0,):
-            steps = tuple((method, share) for method, share in (("layers", depth), ("feed-forward", width)) if share < 1)
-            if steps:
-                found.append(Candidate(f"{count} layers, {width:.0%} feed-forward", steps))
-    found += [Candidate(size, student=size) for size in search.options.students or []]
+    for share in CHANNEL_SHARES if parts.channels else ():
+        words = {**learning, "method": "channels", "keep_share": share, "recovery": search.options.recovery}
+        found.append(Candidate(f"channels {share:.0%}", (("prune", words),)))
+    depth = max(map(len, parts.depth.values()), default=1)
+    width = max((known[name] for name in parts.width), default=0) if parts.feed_forward else 0
+    for layers in dict.fromkeys(max(1, round(depth * share)) for share in LAYER_SHARES):
+        for ffn in dict.fromkeys(even(width * share) for share in WIDTH_SHARES):
+            shape = {**({"layers": layers} if layers < depth else {}), **({"ffn": ffn} if ffn < width else {})}
+            if shape:
+                name = f"{layers} layer{'s' * (layers > 1)}" + (f", feed-forward {ffn}" if ffn else "")
+                found.append(Candidate(name, (("distill", {**taught, **shape}),)))
+    found += [Candidate(size, (("distill", {**taught, "student": size}),)) for size in search.options.students or []]
     if not found:
         raise ModelError(f"{search.base.path} has nothing that a method can remove", fix="pass --students new:<size>, or --quantize true")
     return found
 
 
+def even(width: float) -> int:
+    """A feed-forward width that the kernels like, at least one such."""
+    return max(ROUND_TO, round(width / ROUND_TO) * ROUND_TO) if width else 0
+
+
 def time_untrained(candidates: list[Candidate], search: Search) -> None:
-    """Bytes and milliseconds of every shape as it would be deployed, before any is trained."""
-    folders = []
-    whole = load.load(search.whole, search.task, search.runtime)
-    for candidate in track(candidates, "timing untrained shapes", len(candidates), search.runtime.quiet):
-        folder = search.work / "timing" / candidate.name
-        if candidate.student:
-            rows = search.data.role("train")
-            smaller = create.create(candidate.student.removeprefix(NEW), search.task, rows, search.runtime, whole.processor)
-        else:
-            smaller = whole
-            for method, share in candidate.steps:
-                settings = find(prune.METHODS, method).Options(keep_share=share)
-                smaller, _ = take_away(smaller, search.data, method, settings, search.runtime, scored=8)
+    """Bytes, milliseconds and work of every shape as it would be deployed, before any is trained."""
+    noted = search.work / "timing.json"
+    if not noted.exists():
+        measures = _timed(candidates, search)
+        write_text(noted, json.dumps(measures))
+        search.clock.note()
+    for candidate, measured in zip(candidates, json.loads(noted.read_text("utf-8"))):
+        vars(candidate).update(measured)
+
+
+def _timed(candidates: list[Candidate], search: Search) -> list[dict[str, float]]:
+    task, tune, runtime = search.task, search.data.role("tune"), search.runtime
+    whole, folders, found = load.load(search.whole, task, runtime), [], []
+    for candidate in track(candidates, "timing untrained shapes", len(candidates), runtime.quiet):
+        folder, smaller = search.work / "timing" / candidate.name, _untrained(candidate, whole, search)
         if search.options.quantize:
             quick = quantizing(search.options, calibration_rows=8)
             folders.append(quantize.write_artefact(smaller, search.data, quick, quick.engine, folder)[0])
         else:
             folders.append(load.save(smaller, folder))
-        candidate.bytes = folders[-1].bytes()
-    measures, _ = appraise.compare_latency(folders, search.task, search.data.role("tune"), search.runtime)
-    for candidate, measured in zip(candidates, measures):
-        candidate.latency_ms = measured["latency_ms"].value
+        tables = {id(m.weight): m.weight.numel() for m in smaller.model.modules() if isinstance(m, Embedding)}
+        found.append({"bytes": folders[-1].bytes(), "work": smaller.parameters - sum(tables.values())})
+    measures, _ = appraise.compare_latency(folders, task, tune, runtime)
+    told = [{**each, "latency_ms": m["latency_ms"].value} for each, m in zip(found, measures)]
+    if search.options.prefer == "throughput":
+        batches = appraise.throughput(folders, task, tune, runtime)
+        told = [{**each, "batch_ms": taken.median.value} for each, taken in zip(told, batches)]
+    return told
+
+
+def _untrained(candidate: Candidate, whole: Any, search: Search) -> Any:
+    """The shape, its importance measured on a few rows."""
+    for stage, words in candidate.steps:
+        if stage == "prune":
+            settings = find(prune.METHODS, words["method"]).Options(keep_share=words["keep_share"])
+            return take_away(whole, search.data, words["method"], settings, search.runtime, scored=8)[0]
+        name, layers, ffn = (words.get(word) for word in ("student", "layers", "ffn"))
+        return student(whole, search.data, name, layers, ffn, search.runtime, scored=8)
+    return whole
 
 
 def promising(candidates: list[Candidate], search: Search) -> list[Candidate]:
-    """The shapes within the limits, the largest and slowest first.
+    """The shapes within the limits, the most costly first.
 
     Raises ModelError where there is none.
     """
@@ -235,80 +258,126 @@ def promising(candidates: list[Candidate], search: Search) -> list[Candidate]:
             wanted=f"the smallest, {least.name}, has {least.bytes:,} bytes and takes {least.latency_ms:.3g} ms",
             fix="widen the limits, or pass --students new:<size>",
         )
-    return sorted(fitting, key=lambda c: -c.bytes * c.latency_ms)
+    return sorted(fitting, key=lambda c: -c.cost(options.prefer))
 
 
 def train(shapes: list[Candidate], floor: float, search: Search) -> None:
-    """Train where the floor is likely to lie: what needs no training and the students first, then the pruned shapes by halving.
+    """Train where the floor is likely to lie: what needs no training and the students first, then level after level by halving.
 
-    shapes    largest first: of those that are left the middle one is trained; where its tune rows say that it is likelier than not to be
-              proven the search goes on among the smaller, otherwise among the larger
+    shapes    the most costly first: of the levels that are left the middle one is trained; where its tune rows say that it is likelier than
+              not to be proven the search goes on among the cheaper, otherwise among the costlier
     """
-    started, trained = time.perf_counter(), 0
-    num_proof = search.data.role("proof").units or search.data.examples.units
-
-    def begin_another(candidate: Candidate) -> bool:
-        """Train it unless that would go beyond the budget, judged by what the others took."""
-        nonlocal trained
-        spent = time.perf_counter() - started
-        if search.options.budget and trained and spent * (trained + 1) / trained > search.options.budget:
-            say("the budget is spent: other shapes are left untrained", search.runtime.quiet)
-            return False
-        say(f"{candidate.name}: {candidate.bytes:,} bytes", search.runtime.quiet)
+    named = [c for c in shapes if any("student" in words for _, words in c.steps)]
+    for candidate in [c for c in shapes if not c.steps]:
         _train(candidate, floor, search)
-        trained += 1
-        return True
-
-    for candidate in shapes:
-        if not candidate.steps and not begin_another(candidate):
+    levels = rivals([c for c in shapes if c.steps and c not in named], search.options.prefer)
+    if search.options.budget and (levels or named):
+        _learn_pace(max(shapes, key=lambda c: c.work), search)
+    for candidate in named:
+        if not _train(candidate, floor, search):
             return
-    pruned = [c for c in shapes if c.steps]
-    first, after = 0, len(pruned)
+    first, after = 0, len(levels)
     for _ in range(search.options.candidates):
-        middle = (first + after) // 2
-        if first >= after or not begin_another(pruned[middle]):
+        if first >= after:
             return
-        if chance(pruned[middle].verdict, num_proof) >= SURE:
+        middle = (first + after) // 2
+        candidate = halve(levels[middle], search)
+        if not _train(candidate, floor, search):
+            return
+        if chance(candidate.verdict, search.num_proof) >= SURE:
             first = middle + 1
         else:
             after = middle
 
 
-def _train(candidate: Candidate, floor: float, search: Search) -> None:
-    """Make a candidate as a user would by hand, prune or distill and then quantize, and judge it on the tune rows."""
-    _, whole, task, data, options, runtime, work, said = search
-    model = whole
-    quiet = dataclasses.replace(runtime, quiet=True)
-    learning = vars(options.training)
-    if candidate.student:
-        chosen = stage_options("distill", {**learning, "student": candidate.student})
-        model, report = distill.distill(whole, task, data, chosen, out=work / candidate.name / "distilled", runtime=runtime)
-        candidate.facts |= {"training": report.facts["training"], "parameters": report.facts["parameters"]}
-    for number, (method, share) in enumerate(candidate.steps):
-        last = number == len(candidate.steps) - 1
-        chosen = stage_options("prune", {**learning, "method": method, "keep_share": share} | ({} if last else {"epochs": 0}))
-        folder, noise = work / candidate.name / method, runtime if last else quiet
-        model, report = prune.prune(model, task, data, chosen, out=folder, runtime=noise, teacher=whole)
-        candidate.facts |= {key: report.facts[key] for key in ("training", "removed", "parameters")}
+def rivals(shapes: Sequence[Candidate], prefer: str) -> list[list[Candidate]]:
+    """Shapes of about the same cost together; the most costly first, as given."""
+    levels: list[list[Candidate]] = []
+    for candidate in shapes:
+        if levels and levels[-1][0].cost(prefer) <= LEVEL * candidate.cost(prefer):
+            levels[-1].append(candidate)
+        else:
+            levels.append([candidate])
+    return levels
+
+
+def halve(level: list[Candidate], search: Search) -> Candidate:
+    """The shape of a level that learns best: all are trained for a part of the epochs, the better half for twice as many, to the last one.
+
+    Source   Karnin, Koren, Somekh 2013, "Almost optimal exploration in multi-armed bandits", section 3 (sequential halving)
+    """
+    epochs = search.options.training.epochs / 2 ** math.ceil(math.log2(len(level)))
+    while len(level) > 1:
+        taken = sum(search.clock.foreseen(epochs, c.work) for c in level)
+        if taken + search.clock.foreseen(search.options.training.epochs, level[0].work) > search.clock.left():
+            say(f"no time to compare {', '.join(c.name for c in level)}: the first is taken", search.runtime.quiet)
+            return level[0]
+        told = []
+        for candidate in level:
+            (stage, words), *_ = candidate.steps
+            folder = search.work / candidate.name / f"epochs-{epochs:g}"
+            _, report = make(search, stage, search.whole, {**words, "epochs": epochs}, folder, quiet=True)
+            told.append(report.after[search.task.primary].value)
+            say(f"{candidate.name}: {told[-1]:.3f} after {epochs:g} epochs", search.runtime.quiet)
+        best = sorted(range(len(level)), key=lambda i: -told[i])[: math.ceil(len(level) / 2)]
+        level, epochs = [level[i] for i in sorted(best)], 2 * epochs
+    return level[0]
+
+
+def _learn_pace(candidate: Candidate, search: Search) -> None:
+    """Let the clock see a few steps of a training, so that it can foresee others."""
+    epochs = min(1.0, PROBED_ROWS / len(search.data.role("train")))
+    for stage, words in candidate.steps:
+        _, report = make(search, stage, search.whole, {**words, "epochs": epochs}, search.work / "pace", quiet=True)
+        search.clock.measured(report.facts["training"]["losses"][-1][1], epochs, candidate.work)
+
+
+def _train(candidate: Candidate, floor: float, search: Search) -> bool:
+    """Make a candidate as a user would by hand and judge it on the tune rows; False where the budget has no room for it."""
+    clock, options, epochs = search.clock, search.options, search.options.training.epochs
+    done = (search.work / candidate.name).exists()
+    if candidate.steps and not done and clock.foreseen(epochs, candidate.work) > clock.left():
+        epochs = clock.affordable(clock.left(), candidate.work)
+        if epochs < LEAST_EPOCHS:
+            say("the budget is spent: other shapes are left untrained", search.runtime.quiet)
+            return False
+    say(f"{candidate.name}: {candidate.bytes:,} bytes", search.runtime.quiet)
+    noted = search.work / candidate.name / "epochs.json"
+    if not noted.exists():
+        write_text(noted, json.dumps(epochs))
+    epochs, started, learnt = json.loads(noted.read_text("utf-8")), clock.spent(), 0.0
+    model, steps = (
+        search.whole,
+        [(stage, {**words, **({"epochs": epochs} if "epochs" in words else {})}) for stage, words in candidate.steps],
+    )
     if options.quantize:
-        model, report = quantize.quantize(model, task, data, quantizing(options), out=work / candidate.name / "quantized", runtime=quiet)
-        candidate.facts |= {key: report.facts[key] for key in ("quantized", "parity", "parameters")}
-    candidate.model, candidate.bytes = model, model.bytes()
-    if model is not whole:
+        steps.append(("quantize", {"engine": options.engine}))
+    for stage, words in steps:
+        folder = search.work / candidate.name / stage
+        model, report = make(search, stage, model, words, folder, quiet=stage == "quantize")
+        candidate.facts |= {key: report.facts[key] for key in KEPT if key in report.facts}
+        if losses := report.facts.get("training", {}).get("losses"):
+            learnt = losses[-1][1]
+            clock.measured(learnt, epochs, candidate.work)
+    clock.overhead = max(clock.overhead, clock.spent() - started - learnt)
+    candidate.model, candidate.bytes, candidate.made = model, model.bytes(), (*search.first, *steps)
+    if model is not search.whole:
         candidate.latency_ms = report.after["latency_ms"].value
-    tune = data.role("tune")
-    candidate.tuned, candidate.status = appraise.predict(model, task, tune, runtime), "not tested"
-    candidate.verdict = verdict(task, tune, said, candidate.tuned, floor, runtime.seed)
+    tune = search.data.role("tune")
+    candidate.tuned, candidate.status = appraise.predict(model, search.task, tune, search.runtime), "not tested"
+    candidate.verdict = verdict(search.task, tune, search.tuned, candidate.tuned, floor, search.runtime.seed)
+    return True
 
 
 def choose(candidates: list[Candidate], search: Search) -> tuple[Candidate, list[dict[str, Any]]]:
-    """Screen on the tune rows, prove on the proof rows in a fixed sequence; the smallest proven, else the most likely.
+    """Screen on the tune rows, prove on the proof rows in a fixed sequence; the cheapest proven, else the most likely.
 
     Returns it with the sequence as it was walked. In a cross-fit nothing is proven: the most likely.
     """
-    base, _, task, data, options, runtime, _, _ = search
+    base, task, data, options, runtime = search.base, search.task, search.data, search.options, search.runtime
     trained, proof = [c for c in candidates if c.model], data.role("proof")
-    finalists = [trained[i] for i in screen([c.verdict for c in trained], [c.bytes for c in trained], proof.units or data.examples.units)]
+    costs = [c.cost(options.prefer) for c in trained]
+    finalists = [trained[i] for i in screen([c.verdict for c in trained], costs, search.num_proof)]
     if options.folds:
         return finalists[0], []
     said_proof = appraise.predict(base, task, proof, runtime)
@@ -327,12 +396,31 @@ def choose(candidates: list[Candidate], search: Search) -> tuple[Candidate, list
     return walked.proven or finalists[0], sequence
 
 
+def recipe(chosen: Candidate, search: Search) -> str:
+    """What makes this candidate again, as `penjing run` takes it."""
+    source = search.data.examples.name
+    lines = [
+        f"# {chosen.name}: what made this model; on as many threads it makes the same again",
+        f"# penjing run recipe.toml --set data={source}",
+        f"title = {json.dumps(f'{chosen.name} of {search.base}', ensure_ascii=False)}",
+        f"model = {json.dumps(str(search.base), ensure_ascii=False)}",
+    ]
+    before, shared = "", {name: value for name, value in plain_options(search.options.data).items() if value}
+    for number, (stage, words) in enumerate(chosen.made, 1):
+        usual = {flag.name: flag.default for flag in stage_flags(stage, words.get("method"))}
+        told = {name: value for name, value in {**words, **shared}.items() if name == "method" or value != usual[name]}
+        lines += ["", f"[{(name := f'{number}-{stage}')}]", f'stage = "{stage}"', *([f'model = "{before}"'] if before else [])]
+        lines += [f"{word} = {json.dumps(value, ensure_ascii=False)}" for word, value in told.items()]
+        before = name
+    return "\n".join(lines) + "\n"
+
+
 def curve(candidates: list[Candidate], simplest: Any, search: Search) -> list[dict[str, Any]]:
     """Parent, baseline and every shape of the search as a point: size, time, and quality on the tune rows where it was trained."""
-    base, _, task, data, _, runtime, _, said = search
+    base, task, data, runtime = search.base, search.task, search.data, search.runtime
     tune = data.role("tune")
     (times,), _ = appraise.compare_latency([base], task, tune, runtime)
-    parent = Candidate("parent", bytes=base.bytes(), latency_ms=times["latency_ms"].value, tuned=said, status="parent")
+    parent = Candidate("parent", bytes=base.bytes(), latency_ms=times["latency_ms"].value, tuned=search.tuned, status="parent")
     points = []
     for candidate in [parent, *candidates]:
         point: dict[str, Any] = {name: vars(candidate)[name] for name in ("name", "bytes", "latency_ms", "status")}

@@ -3,7 +3,8 @@
     is the floor provable -> drop tokens that no row uses -> time untrained shapes here -> train the promising -> screen on tune rows
     -> prove on proof rows
 
-It always returns: the smallest proven candidate, or the best one with the floor missed by so much; and the whole curve.
+It always returns: the smallest proven candidate, or the best one with the floor missed by so much; the whole curve; and recipe.toml, which
+makes this one again.
 """
 
 import shutil
@@ -13,8 +14,8 @@ from typing import Annotated, Literal
 
 from penjing.core.contracts import Task
 from penjing.core.data import Data, DataOptions
-from penjing.core.model_dir import CHECKPOINTS, ModelDir
-from penjing.core.options import Between, Bytes, Duration, Floor
+from penjing.core.model_dir import CHECKPOINTS, MADE, ModelDir
+from penjing.core.options import Between, Bytes, Duration, Floor, Milliseconds
 from penjing.core.report import Report
 from penjing.core.runtime import Runtime
 from penjing.core.training import Training
@@ -33,14 +34,18 @@ class Options:
         int | None, "for too few rows to prove anything: learn from all and tell the loss by a cross-fit in so many rounds", Between(2, 100)
     ] = None
     max_bytes: Annotated[Bytes | None, "largest size wanted"] = None
-    max_latency: Annotated[float | None, "highest latency wanted, ms for one row on one thread", Between(0)] = None
-    candidates: Annotated[int, "how many pruned shapes are trained at most", Between(1, 100)] = 4
-    budget: Annotated[Duration | None, "no further shape is begun after this time"] = None
+    max_latency: Annotated[Milliseconds | None, "highest latency wanted, for one row on one thread"] = None
+    prefer: Annotated[
+        Literal["both", "size", "latency", "throughput"], "what is wanted small: bytes times milliseconds, or one; or most rows a second"
+    ] = "both"
+    candidates: Annotated[int, "how many pruned shapes are trained in full at most", Between(1, 100)] = 4
+    budget: Annotated[Duration | None, "time for all of it: what does not fit in is trained for fewer epochs or left untrained"] = None
     students: Annotated[list[str] | None, "sizes to distill into from nothing, beside what is pruned: new:resnet-tiny"] = None
     quantize: Annotated[bool, "quantize every candidate"] = True
     engine: Annotated[
         Literal["onnxruntime", "openvino", "auto"], "what shall run them; auto takes the one that runs the quantized parent fastest"
     ] = "onnxruntime"
+    recovery: Annotated[str, "method of distillation by which candidates learn"] = "logits"
     training: Training = Training(epochs=3, learning_rate=1e-4)
     data: DataOptions = DataOptions()
 
@@ -51,17 +56,18 @@ def shrink(base: ModelDir, task: Task, data: Data, options: Options, *, out: Pat
     Raises DataError where the floor cannot be proven with these rows, or the parent has seen them; ModelError for a parent that is
     no better than always saying the same.
     """
+    from penjing.core.durable import write_text
     from penjing.engine import appraise, gate, relabel, remarks
     from penjing.engine.baseline import fit_baseline, measure_baseline
-    from penjing.stages import _search
+    from penjing.stages import _provable, _search
 
     engines = quantize.possible_engines(_search.quantizing(options)) if options.quantize else []
     if engines:
         quantize.foretell(runtime)
     gate.warm_up()
-    search = _search.begin(base, task, data, options, out / ".work", runtime)
+    search = _search.begin(base, task, data, options, out / MADE, runtime)
     data, options = search.data, search.options
-    floor, told = _search.provable(search)
+    floor, told = _provable.provable(search)
     search, trimmed = _search.trim(search, floor)
     search, tried = _search.settle_engine(search, engines)
     candidates = _search.shapes(search)
@@ -69,6 +75,7 @@ def shrink(base: ModelDir, task: Task, data: Data, options: Options, *, out: Pat
     _search.train(_search.promising(candidates, search), floor, search)
     chosen, sequence = _search.choose(candidates, search)
     shutil.copytree(chosen.model.path, out, ignore=shutil.ignore_patterns(CHECKPOINTS), dirs_exist_ok=True)  # type: ignore[union-attr]
+    write_text(out / "recipe.toml", _search.recipe(chosen, search))
     simplest = fit_baseline(task, data.role("train"), base, runtime.quiet)
     points = _search.curve(candidates, simplest, search)
     shutil.rmtree(search.work)
