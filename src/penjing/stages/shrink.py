@@ -14,6 +14,8 @@ from typing import Annotated, Literal
 
 from penjing.core.contracts import Task
 from penjing.core.data import Data, DataOptions
+from penjing.core.errors import MissingExtra, need
+from penjing.core.examples import Examples
 from penjing.core.model_dir import CHECKPOINTS, MADE, ModelDir
 from penjing.core.options import Between, Bytes, Duration, Floor, Milliseconds
 from penjing.core.report import Report
@@ -46,6 +48,7 @@ class Options:
         Literal["onnxruntime", "openvino", "auto"], "what shall run them; auto takes the one that runs the quantized parent fastest"
     ] = "onnxruntime"
     recovery: Annotated[str, "method of distillation by which candidates learn"] = "logits"
+    reasons: Annotated[bool, "also whether the child has the parent's reasons, where answers of the task can be explained"] = True
     training: Training = Training(epochs=3, learning_rate=1e-4)
     data: DataOptions = DataOptions()
 
@@ -87,4 +90,21 @@ def shrink(base: ModelDir, task: Task, data: Data, options: Options, *, out: Pat
         report.facts["proof"] |= {**told, "sequence": sequence}
     report.facts |= {**trimmed, **chosen.facts, "curve": points, "chosen": chosen.name, "engines": tried}
     report.notes += remarks.remarks(report)
+    if options.reasons and "explain" in task.stages and not options.folds:
+        report.notes += _compare_reasons(report, [base, model], task, data.role(role), runtime)  # type: ignore[arg-type]
     return model, relabel.as_agreement(report, task) if options.floor_agreement else report
+
+
+def _compare_reasons(report: Report, models: list[ModelDir], task: Task, rows: Examples, runtime: Runtime) -> list[str]:
+    """Add to the facts how far the reasons of parent and child agree; sentences for the card."""
+    from penjing.engine import words
+    from penjing.engine.reasons import opened
+    from penjing.engine.reasons_kept import reasons_kept
+
+    try:
+        need("captum", "explain")
+    except MissingExtra as missing:
+        return [f"whether the child has the parent's reasons was not asked: {missing}"]
+    report.facts["reasons"] = reasons_kept([opened(each, task, runtime) for each in models], rows, runtime)
+    plain = words.plain(report)
+    return [*words.group_sentences(plain), *words.reasons_sentences(plain)]
