@@ -12,7 +12,7 @@ def tasks() -> list[dict[str, Any]]:
     return _named("tasks")
 
 
-_OPTIONS = {"augment": "finetune --augment", "semi": "finetune --semi"}  # folders that no stage is named after
+_OPTIONS = {"augment": "--augment", "semi": "finetune --semi"}  # folders that no stage is named after
 
 
 def methods() -> list[dict[str, Any]]:

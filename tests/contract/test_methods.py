@@ -36,8 +36,8 @@ def shown(loaded, examples):
 
 def functions_of(loaded):
     parts = anatomy(loaded.model)
-    stacks = [*parts.depth.values()] or [parts.blocks]
-    return Functions(loaded.task.loss, loaded.task.logits, False, (stacks, stacks), [])
+    stacks, attention = [*parts.depth.values()] or [parts.blocks], dict(zip(parts.blocks, parts.attention))
+    return Functions(loaded.task.loss, loaded.task.logits, False, (stacks, stacks), (attention, attention), [])
 
 
 def read(task, outputs):

@@ -222,9 +222,12 @@ def by_finetune(options, out, agreement=0.0, **settings):
     return facts, loaded.model.state_dict()
 
 
-def by_distill(options, out):
-    """Facts and weights of a student; the recovery after prune is the same call."""
+def by_distill(options, out, method="logits"):
+    """Facts and weights of a student, half as wide as its teacher; the recovery after prune is the same call."""
     (teacher, _), (student, _) = made(), made()
+    config = copy.deepcopy(student.model.config)
+    config.hidden_size //= 2
+    student.model = type(student.model)(config).eval()
 
     class Roles:
         role = staticmethod(lambda name: Shown(rows(type(student.task), 24 if name == "train" else 12)))
@@ -232,8 +235,8 @@ def by_distill(options, out):
     class Shown(list):
         only = staticmethod(lambda names: rows(type(student.task), 24))
 
-    method = find("methods.distill", "logits")
-    return teach(teacher, student, Roles, "logits", method.Options(), options, ALONE, out), student.model.state_dict()
+    settings = find("methods.distill", method).Options()
+    return teach(teacher, student, Roles, method, settings, options, ALONE, out), student.model.state_dict()
 
 
 CASES = {
@@ -243,6 +246,9 @@ CASES = {
     "bf16, an average": (by_finetune, {"precision": "bf16", "average": 0.9}, {}),
     "muon": (by_finetune, {"optimizer": "muon"}, {}),
     "distill": (by_distill, {}, {}),
+    "distill, changed rows": (by_distill, {"augment": ["excerpts", "typos"]}, {}),
+    "distill, states": (by_distill, {"precision": "bf16"}, {"method": "hidden"}),
+    "distill, relations": (by_distill, {"gradient_checkpointing": True}, {"method": "relations"}),
 }
 
 

@@ -9,6 +9,7 @@ import pytest
 import penjing
 from penjing import cli
 from penjing.core.errors import MissingExtra, OptionError, TaskError
+from penjing.engine import teach
 
 WORDS = [
     {"a": "ein", "the": "der", "my": "mein"},
@@ -76,6 +77,29 @@ def test_a_student_learns_from_its_answers(parent, data, tmp_path, runtime):
     student, report = penjing.distill(model.path, data, student="new:marian-tiny", out=tmp_path / "student", epochs=1, runtime=runtime)
     assert student.task == "translation" and report.parent["sha256"] == model.sha256()
     assert report.facts["flips"]["n"] == report.after["bleu"].n
+
+
+@pytest.mark.parametrize("column", ["text", "en"])
+def test_a_student_learns_what_its_teacher_writes_and_is_measured_by_the_truth(parent, data, tmp_path, runtime, monkeypatch, column):
+    learnt, learn = [], teach.learn
+
+    def heard(student, loss, rows, tune, *more):
+        learnt.append((rows, tune))
+        return learn(student, loss, rows, tune, *more)
+
+    monkeypatch.setattr(teach, "learn", heard)
+    (tmp_path / "more.jsonl").write_text("".join(json.dumps({column: f"the dog {i}"}) + "\n" for i in range(5)), "utf-8")
+    model, _ = parent
+    words = {"layers": 1, "method": "sequences", "beams": 2, "epochs": 1, "unlabelled": str(tmp_path / "more.jsonl"), "runtime": runtime}
+    _, report = penjing.distill(model.path, data, out=tmp_path / "student", **words)
+    ((rows, tune),) = learnt
+    truth = {row["en"]: [row["de"]] for row in map(json.loads, data.read_text("utf-8").splitlines())}
+    said = [[found["value"]] for found in penjing.predict(model.path, str(data), beams=2, temperature=0, runtime=runtime)]
+    wanted, written = dict(zip(truth, said)), {row["text"]: row["translation"] for row in rows}
+    known = set(written) & set(truth)
+    assert len(known) == len(rows) - 5 and all(written[text] == wanted[text] for text in known)
+    assert any(written[text] != truth[text] for text in known) and all(row["translation"] == truth[row["text"]] for row in tune)
+    assert report.facts["unlabelled"]["rows"] == 5 and report.after["bleu"].n == len(tune)
 
 
 def test_what_cannot_be_done_is_said_before_anything_is(parent, data, text_parent, tmp_path, runtime, monkeypatch):

@@ -36,6 +36,8 @@ class Batch(NamedTuple):
     rows      (N,) int64, which row each entry belongs to; the entries of one row stay together
     origin    for each entry what decoding needs beside outputs and no forward takes: offsets of tokens, size of an image; also when serving
     told      (N, T) bool, the positions of a text whose outputs are asked for; None where all are, or where a text has one output
+    fresh     whether the rows are as one epoch alone sees them, so that nothing that is known of them by number holds
+    labelled  (N,) bool, the entries whose targets hold; None where all do
     """
 
     inputs: dict[str, Any]
@@ -43,6 +45,8 @@ class Batch(NamedTuple):
     rows: "torch.Tensor"
     origin: Sequence[Any] = ()
     told: "torch.Tensor | None" = None
+    fresh: bool = False
+    labelled: "torch.Tensor | None" = None
 
 
 class RowLoss(NamedTuple):

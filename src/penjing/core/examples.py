@@ -238,20 +238,26 @@ class Examples(Sequence[Example]):
         renamed = {new: stored for new, stored in self.renamed.items() if new != name}
         return replace(self, parts=tuple(wider), chosen=None, renamed=renamed, kinds={**self.kinds, name: kind})
 
+    def holding(self, column: str, values: Sequence[Any], kind: type) -> "Examples":
+        """These rows with `values` in a column, which are held in memory; all other columns are read where they lie."""
+        whole: list[Any] = [None] * int(self._starts[-1])
+        for row, value in zip(range(len(self)) if self.chosen is None else self.chosen.tolist(), values):
+            whole[row] = value
+        return replace(self.with_column(column, whole, kind), chosen=self.chosen)
+
     def followed_by(self, others: "Examples", column: str, values: Sequence[Any]) -> "Examples":
         """These rows and then `others`, whose `column` shall hold `values`; all other columns are read where they lie.
 
-        others   of columns that were renamed as these were; theirs of that name is hidden
+        others   theirs of that name is hidden; a column that is called otherwise in their files is held in memory
         """
+        kind = self.kinds[column]
+        first, second = self.holding(column, self.column(column), kind), others.holding(column, values, kind)
+        for ours in {*first.renamed, *second.renamed} & {*first.columns} & {*second.columns}:
+            if (stored := first.renamed.get(ours, ours)) != second.renamed.get(ours, ours):
+                second = second.holding(stored, second.column(ours), self.kinds[ours])
         numbers = [numpy.arange(len(rows)) if rows.chosen is None else rows.chosen for rows in (self, others)]
-        both = []
-        for rows, chosen, held in zip((self, others), numbers, (self.column(column), values)):
-            whole: list[Any] = [None] * int(rows._starts[-1])
-            for row, value in zip(chosen.tolist(), held):
-                whole[row] = value
-            both.append(rows.with_column(column, whole, self.kinds[column]))
         chosen = numpy.concatenate([numbers[0], numbers[1] + self._starts[-1]])
-        return replace(both[0], parts=both[0].parts + both[1].parts, chosen=chosen)
+        return replace(first, parts=first.parts + second.parts, chosen=chosen)
 
     @property
     def unread(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy
 
@@ -30,6 +31,8 @@ def open_unlabelled(source: str | Path, options: DataOptions, task: type[Task] |
     """
     renamed = {theirs: ours for theirs, ours in pairs(options.columns or []).items() if ours not in task.target_columns}
     examples = read(source, skip_bad=options.skip_bad_rows).rename(renamed)
+    if not {*task.input_columns()} <= {*examples.columns}:
+        examples, _ = task.adapt(examples)
     wanted = {**task.input_columns(), **({options.groups: str} if options.groups else {})}
     if options.skip_bad_rows:
         examples, bad = usable(examples, wanted)
@@ -72,6 +75,11 @@ def unseen(data: Data) -> tuple[Examples, list[str]]:
     if (role >= 0).all():
         raise DataError(f"{given.name}: every row of it is a row of {data.examples.name} too", wanted="other rows", fix="leave it out")
     return given.take(numpy.flatnonzero(role < 0)), notes
+
+
+def described(given: Examples) -> dict[str, Any]:
+    """What a report says of rows without labels that were learnt from."""
+    return {"name": given.name, "fingerprint": given.fingerprint, "licence": given.licence, "rows": len(given)}
 
 
 def sketches(data: Data) -> list[tuple[str, ...]]:

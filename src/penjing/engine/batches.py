@@ -8,9 +8,9 @@ import functools
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol
 
 import numpy
 import torch
@@ -32,8 +32,17 @@ TIMED_ROWS, AT_ONCE = 16, 64  # rows that are timed; that are handed to the thre
 
 WRITTEN = ("tokens", "labels")  # entries of a task whose answers are written: their tokens, below 0 what is not told
 
-View = Callable[[Sequence[Example], int, int], Example]
-"""(rows, row, epoch) -> the row as that epoch sees it: pure, of about the same length, of the same label."""
+
+class View(Protocol):
+    """How epochs see rows; pure."""
+
+    def __call__(self, rows: Sequence[Example], row: int, epoch: int) -> Example:
+        """A row as an epoch sees it, about as long as it is, or shorter."""
+        ...
+
+    def keeps_label(self, row: int, epoch: int) -> bool:
+        """Whether its targets hold there."""
+        ...
 
 
 class Encoded:
@@ -77,11 +86,14 @@ class Encoded:
     def batch(self, rows: Sequence[int], epoch: int | None = None) -> Batch:
         """The entries of these rows as one batch, as `epoch` sees them; as they are where it is None."""
         if epoch is None or not self._views:
-            copies = [self._found(rows)]
-        else:
-            once = list(dict.fromkeys(rows))
-            copies = [dict(zip(once, self._each(once, view, epoch))) for view in self._views]
-        return self._task.collate([entry for found in copies for row in rows for entry in found[row]], self.processor)
+            found = self._found(rows)
+            return self._task.collate([entry for row in rows for entry in found[row]], self.processor)
+        once, seen, hold = list(dict.fromkeys(rows)), list[dict[str, Any]](), list[bool]()
+        for view in self._views:
+            found = dict(zip(once, self._each(once, view, epoch)))
+            seen += [entry for row in rows for entry in found[row]]
+            hold += [view.keeps_label(row, epoch) for row in rows for _ in found[row]]
+        return self._task.collate(seen, self.processor)._replace(fresh=True, labelled=None if all(hold) else torch.tensor(hold))
 
     def read(self, rows: numpy.ndarray, quiet: bool = True) -> numpy.ndarray:
         """Encode rows that nobody has encoded yet, keep them while there is room, and return the true lengths of all these rows."""

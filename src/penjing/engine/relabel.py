@@ -1,14 +1,21 @@
 """Rows without labels: the parent's answers stand for the truth, so that a floor on quality becomes one on agreement with the parent."""
 
 from dataclasses import replace
+from typing import Any
 
 from penjing.core.contracts import Task
 from penjing.core.data import Data
+from penjing.core.examples import Examples
+from penjing.core.generation import Generation
 from penjing.core.model_dir import ModelDir
 from penjing.core.progress import say
 from penjing.core.report import Measure, Report
 from penjing.core.runtime import Runtime
 from penjing.engine.appraise import predict
+from penjing.engine.backends.torch import TorchBackend
+from penjing.engine.batches import Encoded
+from penjing.engine.load import Loaded
+from penjing.engine.measure import answer
 
 METRIC = "agreement"
 
@@ -19,6 +26,24 @@ def by_parent(data: Data, base: ModelDir, task: Task, runtime: Runtime) -> Data:
     said = predict(base, task, data.examples, runtime)
     column = task.target_columns[0]
     return replace(data, examples=data.examples.with_column(column, [task.as_target(p.value) for p in said], task.columns[column]))
+
+
+def answers(rows: Examples, teacher: Loaded, runtime: Runtime, how: Generation) -> list[Any]:
+    """What a model in memory answers to each row, in the form of `answer_column`.
+
+    how   it writes, where answers are written
+    """
+    task = teacher.task
+    asked = [task.asked(row) for row in rows] if task.generates else rows
+    encoded = Encoded(asked, task, teacher.processor, labelled=False, quiet=runtime.quiet)
+    backend = TorchBackend(teacher.model, runtime.threads, how, runtime.seed)
+    found = answer(backend, task, encoded, runtime.quiet, "writing answers" if task.generates else "labelling")
+    return [task.as_target(prediction.value) for prediction in found]
+
+
+def answer_column(task: Task) -> str:
+    """The column of the answer to a row: the target, or what follows a prompt."""
+    return next(iter(task.target_columns), "text")
 
 
 def as_agreement(report: Report, task: Task) -> Report:

@@ -49,13 +49,33 @@ def take_away(
 def student(
     teacher: Loaded, data: Data, name: str | None, layers: int | None, ffn: int | None, runtime: Runtime, scored: int = SCORED
 ) -> Loaded:  # fmt: skip
-    """Who learns: new:<size> or a directory; without a name the teacher with so many layers and feed-forward neurons."""
+    """Who learns: new:<size> or a directory; without a name the teacher with so many layers and feed-forward neurons.
+
+    Raises ModelError for one that is larger than its teacher, or that reads other tokens.
+    """
     if name:
-        return create.begun(name, teacher.task, data.role("train"), runtime, teacher.processor)
+        found = create.begun(name, teacher.task, data.role("train"), runtime, teacher.processor)
+        _require_student(name, found, teacher)
+        return found
     found = teacher
     for method, share in shares(anatomy(teacher.model), teacher.model.config, layers, ffn):
         found, _ = take_away(found, data, method, find(METHODS, method).Options(keep_share=share), runtime, scored)
     return found
+
+
+def _require_student(name: str, student: Loaded, teacher: Loaded) -> None:
+    if student.parameters > teacher.parameters:
+        raise ModelError(
+            f"{name} is larger than its teacher: {student.parameters:,} parameters, the teacher {teacher.parameters:,}",
+            wanted="a smaller student",
+            fix="penjing families lists the sizes",
+        )
+    if teacher.task.media == "text" and student.processor.get_vocab() != teacher.processor.get_vocab():
+        raise ModelError(
+            f"{name} reads other tokens than its teacher, whose answers to them mean nothing",
+            wanted="a student with the tokenizer of its teacher",
+            fix="name new:<size>, which takes it over, or --layers and --ffn of the teacher",
+        )
 
 
 def shares(parts: Anatomy, config: Any, layers: int | None, ffn: int | None) -> list[tuple[str, float]]:

@@ -306,9 +306,12 @@ def _unlabelled(found: dict[str, Any] | None) -> str:
     """From which rows without labels it has learnt, and how; empty where there were none."""
     if not found:
         return ""
+    there = f"Beside these there were {found['rows']:,} rows without labels, {found['name']}"
+    if "method" not in found:
+        return f"{there}, on which the teacher's answers were learnt."
     return (
-        f"Beside these there were {found['rows']:,} rows without labels, {found['name']}, for {found['method']}: a model was sure of "
-        f"{found['sure']:,} of them ({share(found['share'])}), with a confidence of at least {found['confidence']:g}."
+        f"{there}, for {found['method']}: a model was sure of {found['sure']:,} of them ({share(found['share'])}), with a confidence of at "
+        f"least {found['confidence']:g}."
     )
 
 

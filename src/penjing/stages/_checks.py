@@ -1,6 +1,6 @@
 """What is wrong with a call is said before its rows are read and long before anything is trained."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from penjing.core.training import Training
 
 GROWING = ("pretrain", "finetune")  # stages that may begin with new:<size>
 ZERO_SHOT = "zero-shot-classification"  # the task that --labels stand for
-FINETUNE, AUGMENT, SEMI = "methods.finetune", "methods.augment", "methods.semi"
+TAUGHT = ("distill", "prune", "shrink")  # stages whose trainings have a teacher
+FINETUNE, AUGMENT, SEMI, DISTILL = "methods.finetune", "methods.augment", "methods.semi", "methods.distill"
 
 
 def task_type(base: ModelDir | str, chosen: str | None, stage: str) -> type[Task]:
@@ -63,7 +64,7 @@ def head_of(kind: type[Task], base: ModelDir | str, options: Any, data: str | Pa
     Raises OptionError for one that the task does not have, that the model does not give, or that other options do not fit.
     """
     head = _head_of(kind, base, options, data, learns)
-    if vars(options).get("unlabelled") and head != "one-label":
+    if vars(options).get("unlabelled") and "semi" in vars(options) and head != "one-label":
         answers = f"answers that are one label, and these are {head}" if head else "tasks whose answer is one label"
         raise OptionError(f"--unlabelled is for {answers}", wanted="none", fix="leave --unlabelled out")
     if head == "number" and vars(options).get("class_weights", "none") != "none":
@@ -113,11 +114,17 @@ def require_possible(stage: str, base: ModelDir | str, options: Any, task: type[
     _require_own_rows(options, task)
     if "semi" in vars(options):
         _require_semi(options, task)
+    if method := options.method if stage == "distill" else vars(options).get("recovery"):
+        from penjing.engine.teach import require_writer
+
+        require_writer(method, task)
+    if stage == "distill" and options.unlabelled:
+        _require_soft(options, task)
     require_device(runtime)
     if generation := vars(options).get("generation"):
         require_written(task, generation)
     if training := vars(options).get("training"):
-        _require_augmentations(training.augment or (), task)
+        _require_augmentations(stage, options, task)
         _require_one_training(stage, options)
         _require_ranks_for_shards(training)
         _require_whole_batches(training, task)
@@ -197,16 +204,45 @@ def require_pretrained(base: str, method: str) -> None:
         )
 
 
-def _require_augmentations(chosen: Iterable[str], task: type[Task]) -> None:
-    """Raise OptionError for an augmentation that is not there, or that changes what this task does not read."""
-    for name in chosen:
-        kind = find(AUGMENT, name).KIND
-        if kind not in task.input_columns().values():
+def _require_augmentations(stage: str, options: Any, task: type[Task]) -> None:
+    """Raise OptionError for an augmentation that is not there, that changes what this task does not read, or that loses labels.
+
+    The last are for rows that a teacher answers.
+    """
+    taught = stage in TAUGHT and not vars(options).get("labels")
+    for name in options.training.augment or ():
+        method = find(AUGMENT, name)
+        if method.KIND not in task.input_columns().values():
             raise OptionError(
-                f"--augment {name} changes {KINDS[kind].words}, and this task reads {_read_by(task)}",
-                wanted=_fitting(task),
+                f"--augment {name} changes {KINDS[method.KIND].words}, and this task reads {_read_by(task)}",
+                wanted=_fitting(task, taught),
                 fix="name one of these, or leave --augment out",
             )
+        if not method.KEEPS_LABEL and not taught:
+            raise OptionError(
+                f"--augment {name} changes rows so that their labels need not hold, and these are what is learnt",
+                wanted=_fitting(task),
+                fix=f"leave {name} out; penjing distill has a teacher that answers such rows",
+            )
+        if not method.KEEPS_LABEL and (task.open_answers or task.interact):
+            why = "compares rows with each other" if task.interact else "is answered with what stands in a row"
+            raise OptionError(f"--augment {name} is for labels, and this task {why}", wanted=_fitting(task), fix=f"leave {name} out")
+
+
+def _require_soft(options: Any, task: type[Task]) -> None:
+    """Raise OptionError for rows without labels that a student could learn nothing of."""
+    reasons = {
+        "with --labels no row needs one": bool(options.labels),
+        "rows of this task have none": not task.target_columns,
+        "this task compares rows with each other": task.interact,
+        "--soft-share 0 learns nothing of the teacher": options.settings.soft_share == 0 and not find(DISTILL, options.method).WRITES,
+    }
+    for reason in (reason for reason, holds in reasons.items() if holds):
+        raise OptionError(
+            f"--unlabelled is for rows of which a teacher's answers are learnt beside labels, and {reason}",
+            wanted="none",
+            fix="leave --unlabelled out, or put these rows among DATA",
+        )
 
 
 def _read_by(task: type[Task]) -> str:
@@ -225,7 +261,8 @@ def _require_own_rows(options: Any, task: type[Task]) -> None:
     if not task.target_columns and given.get("floor_agreement"):
         reasons["--floor-agreement"] = "lets answers of the parent stand for the truth, and here the truth is in the rows"
     if given.get("labels") and (settings := given.get("settings")):  # of distill
-        changed = (name for name, value in vars(settings).items() if value != vars(type(settings)())[name])
+        changed = [name for name, value in vars(settings).items() if value != vars(type(settings)())[name]]
+        changed += ["method"] if given["method"] != "logits" else []
         reasons |= {spell(name): "is about a teacher's outputs, and with --labels a student learns its answers" for name in changed}
     for flag, reason in reasons.items():
         raise OptionError(f"{flag} {reason}", wanted="none", fix=f"leave {flag} out")
@@ -243,9 +280,10 @@ def _require_semi(options: Any, task: type[Task]) -> None:
         raise OptionError(f"--semi {semi} has a loss of its own, without {flag}", wanted="one of them", fix=f"leave {flag} out")
 
 
-def _fitting(task: type[Task]) -> str:
-    """The augmentations for what a task reads."""
-    return ", ".join(name for name in names(AUGMENT) if find(AUGMENT, name).KIND in task.input_columns().values()) or "none of them"
+def _fitting(task: type[Task], taught: bool = False) -> str:
+    """The augmentations for what a task reads; where no teacher answers, those that keep the label."""
+    found = {name: find(AUGMENT, name) for name in names(AUGMENT)}
+    return ", ".join(n for n, m in found.items() if m.KIND in task.input_columns().values() and (taught or m.KEEPS_LABEL)) or "none of them"
 
 
 def _require_new_text(base: ModelDir | str, task: type[Task], new_text: NewText) -> None:
@@ -400,7 +438,8 @@ def _require_gpus(ranks: int, runtime: Runtime) -> None:
 def _require_one_training(stage: str, options: Any) -> None:
     """Raise OptionError where several ranks shall train and the stage trains more than once: between two trainings they would part."""
     given = vars(options)
-    again = next((f"--{name}" for name in ("folds", "unlabelled") if given.get(name)), stage if stage in ("shrink", "sweep") else None)
+    alone = ("folds", "unlabelled") if stage == "finetune" else ("folds",)
+    again = next((f"--{name}" for name in alone if given.get(name)), stage if stage in ("shrink", "sweep") else None)
     if again and max(given["training"].ranks, place_of_rank()[1]) > 1:
         raise OptionError(
             f"--ranks is for one training, and {again} trains more than once",

@@ -8,6 +8,7 @@ from typing import Any
 from penjing.core.find import find
 from penjing.core.model_dir import MADE, check_free, unfinished
 from penjing.core.runtime import Runtime
+from penjing.core.unlabelled import unseen
 from penjing.stages import finetune
 from penjing.stages._checks import GROWING
 from penjing.stages._frame import Call, already, prepare, require_alike
@@ -71,6 +72,9 @@ def _training(prepared: Call) -> tuple[int, float]:
 
     student, loss = _trained(prepared)
     rows = prepared.data.role("train")
+    if prepared.stage == "distill" and prepared.data.unlabelled:
+        more, column = unseen(prepared.data)[0], prepared.task.target_columns[0]
+        rows = rows.followed_by(more, column, [rows[0][column]] * len(more))  # any answer takes as long
     encoded: Any = batches.Encoded(rows, prepared.task, student.processor)
     if prepared.stage == "pretrain":
         encoded = corpus.packed(rows, prepared.task, student.processor, prepared.runtime.seed, prepared.runtime.quiet)

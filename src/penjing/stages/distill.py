@@ -12,6 +12,7 @@ from penjing.core.options import Between
 from penjing.core.report import Report
 from penjing.core.runtime import Runtime
 from penjing.core.training import Training
+from penjing.core.unlabelled import described, unseen
 
 METHODS = "methods.distill"
 
@@ -30,6 +31,9 @@ class Options:
         "for a teacher that has learnt no labels (an encoder, of entailment, of language): their words, each a word or label=sentence; "
         "rows need no labels then, and its answers stand for the truth",
     ] = None
+    unlabelled: Annotated[
+        str | None, "more rows, without labels, on which the teacher's answers are learnt: a file or folder with the columns of DATA"
+    ] = None
     data: DataOptions = DataOptions()
     settings: Any = None
 
@@ -41,15 +45,20 @@ def distill(base: ModelDir, task: Task, data: Data, options: Options, *, out: Pa
     """
     from penjing.engine import appraise, deliver, gate, load, smaller, teach
 
+    teach.require_writer(options.method, task, data)
     gate.warm_up()
     if task.taught:
         return _by_answers(base, task, data, options, out, runtime)
+    given, left_out = unseen(data) if data.unlabelled else (None, [])
     teacher = load.load(base, task, runtime)
     student = smaller.student(teacher, data, options.student, options.layers, options.ffn, runtime)
-    training = teach.teach(teacher, student, data, options.method, options.settings, options.training, runtime, out)
+    training = teach.teach(teacher, student, data, options.method, options.settings, options.training, runtime, out, given)
     model, parity = deliver.save_checked(student, data.role("tune"), out, runtime)
     report = appraise.appraise("distill", model, task, data.role("tune"), "tune", runtime, parent=base)
     report.facts |= {"training": training, "parity": parity, "parameters": student.parameters}
+    if given is not None:
+        report.facts["unlabelled"] = {**described(given), "left_out": left_out}
+        report.notes += left_out
     return model, report
 
 
@@ -61,7 +70,7 @@ def _by_answers(base: ModelDir, task: Task, data: Data, options: Options, out: P
     data, taught = relabel.by_parent(data, base, task, runtime), find("tasks", str(task.taught)).TASK(task.labels)
     train, tune = data.role("train"), data.role("tune")
     student = create.begun(str(options.student), taught, train, runtime, load.load_processor(base, task))
-    training = teach.learn(student, taught.loss, data, options.training, runtime, out)
+    training = teach.learn(student, taught.loss, train, tune, options.training, runtime, out)
     model, parity = deliver.save_checked(student, tune, out, runtime)
     report = appraise.appraise("distill", model, taught, tune, "tune", runtime)
     simplest = fit_baseline(taught, train, model, runtime.quiet)

@@ -18,7 +18,7 @@ from penjing.core.options import Between
 from penjing.core.report import Report
 from penjing.core.runtime import Runtime
 from penjing.core.training import Training
-from penjing.core.unlabelled import unseen
+from penjing.core.unlabelled import described, unseen
 from penjing.methods.semi import Functions
 
 METHODS, SEMI = "methods.finetune", "methods.semi"
@@ -138,7 +138,7 @@ def _with_unlabelled(
     trained, num_sure = find(SEMI, options.semi).apply(functions, data.role("train"), given, options.confidence)
     for folder in out.glob(f"{TRAININGS}-*"):
         shutil.rmtree(folder)
-    facts = {"name": given.name, "fingerprint": given.fingerprint, "licence": given.licence, "rows": len(given), "left_out": notes}
+    facts = {**described(given), "left_out": notes}
     return trained, {**facts, "method": options.semi, "confidence": options.confidence, "sure": num_sure, "share": num_sure / len(given)}
 
 

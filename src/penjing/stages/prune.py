@@ -38,6 +38,7 @@ def prune(
     from penjing.engine import appraise, deliver, gate, load, remarks, teach
     from penjing.engine.smaller import take_away
 
+    teach.require_writer(options.recovery, task, data)
     gate.warm_up()
     whole = load.load(base, task, runtime)
     smaller, removed = take_away(whole, data, options.method, options.settings, runtime, options.scoring_rows, options.training)

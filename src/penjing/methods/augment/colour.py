@@ -10,6 +10,7 @@ from PIL import ImageEnhance
 from penjing.core.image import Image
 
 KIND = Image
+KEEPS_LABEL = True
 MOST = 0.8  # that a factor is away from 1, at a strength of 1
 
 

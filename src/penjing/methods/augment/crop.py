@@ -9,6 +9,7 @@ import numpy
 from penjing.core.image import Image
 
 KIND = Image
+KEEPS_LABEL = True
 SHARE = 0.25  # of a side, at a strength of 1
 
 

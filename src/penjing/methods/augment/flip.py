@@ -8,6 +8,7 @@ import numpy
 from penjing.core.image import Image
 
 KIND = Image
+KEEPS_LABEL = True
 
 
 def apply(value, draw, strength, another):

@@ -13,6 +13,7 @@ import numpy
 from penjing.core.sound import Sound
 
 KIND = Sound
+KEEPS_LABEL = True
 LEFT = 0.1  # of the samples: 20 dB
 SHARE = 0.5  # of the time, and of the mel scale, that a mask is wide at most, at a strength of 1
 

@@ -12,6 +12,7 @@ import PIL.Image
 from penjing.core.image import Image
 
 KIND = Image
+KEEPS_LABEL = True
 
 
 def apply(value, draw, strength, another):

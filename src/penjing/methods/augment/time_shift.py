@@ -9,6 +9,7 @@ import numpy
 from penjing.core.sound import Sound
 
 KIND = Sound
+KEEPS_LABEL = True
 SHARE = 0.2  # of its length, at a strength of 1
 
 

@@ -5,6 +5,7 @@ letters, digits and punctuation stay.
 """
 
 KIND = str
+KEEPS_LABEL = True
 SHARE = 0.04  # of the letters, at a strength of 1
 
 

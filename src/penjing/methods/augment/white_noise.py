@@ -9,6 +9,7 @@ import numpy
 from penjing.core.sound import Sound
 
 KIND = Sound
+KEEPS_LABEL = True
 NOISE = 0.2  # of the root mean square of the samples: the most noise, at a strength of 1
 DECIBELS = 12  # louder or softer, at a strength of 1
 

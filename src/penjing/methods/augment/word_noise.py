@@ -4,17 +4,16 @@ Wei and Zou 2019, "EDA: easy data augmentation techniques for boosting performan
 random swap, with one word in ten at a strength of 0.5 as theirs; neighbours only, so that a sentence keeps its parts.
 """
 
-import re
+from penjing.methods.augment._pieces import pieces_of, words_in
 
 KIND = str
+KEEPS_LABEL = True
 SHARE = 0.2  # of the words, at a strength of 1
-_ALONE = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u0e00-\u0eff\U00020000-\U0003ffff"  # Kana, Han, Thai, Lao: no spaces between words
-_PIECES = re.compile(rf"\s+|[{_ALONE}]|[^\s{_ALONE}]+")
 
 
 def apply(value, draw, strength, another):
-    pieces = _PIECES.findall(value)
-    words = [i for i, piece in enumerate(pieces) if not piece.isspace()]
+    pieces = pieces_of(value)
+    words = words_in(pieces)
     chances, swaps = draw.random(len(words)), draw.random(len(words)) < 0.5
     left = len(words)
     for place, i in enumerate(words):

@@ -1,0 +1,16 @@
+"""A text as words and what stands between them; in scripts without spaces each character is a word."""
+
+import re
+
+_ALONE = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u0e00-\u0eff\U00020000-\U0003ffff"  # Kana, Han, Thai, Lao: no spaces between words
+_PIECES = re.compile(rf"\s+|[{_ALONE}]|[^\s{_ALONE}]+")
+
+
+def pieces_of(text: str) -> list[str]:
+    """Words and white space, in their order; joined they are the text."""
+    return _PIECES.findall(text)
+
+
+def words_in(pieces: list[str]) -> list[int]:
+    """Which of the pieces are words."""
+    return [i for i, piece in enumerate(pieces) if not piece.isspace()]
