@@ -27,6 +27,7 @@ from penjing.core.report import Report
 from penjing.core.runtime import Runtime
 from penjing.engine import appraise, load, relabel
 from penjing.engine.anatomy import anatomy
+from penjing.engine.augment import for_teachers
 from penjing.engine.baseline import measure_baseline
 from penjing.engine.measure import quality
 from penjing.engine.smaller import student, take_away
@@ -177,7 +178,8 @@ def shapes(search: Search) -> list[Candidate]:
     Raises ModelError where nothing can be removed, nothing quantized and no student was named.
     """
     model = load.load(search.whole, search.task, search.runtime).model
-    parts, known, learning = anatomy(model), model.config.to_dict(), vars(search.options.training)
+    parts, known, learning = anatomy(model), model.config.to_dict(), dict(vars(search.options.training))
+    learning["augment"] = learning["augment"] or for_teachers(search.task) or None
     taught = {**learning, "method": search.options.recovery}
     found = [Candidate("whole")] if search.options.quantize or search.whole is not search.base else []
     for share in CHANNEL_SHARES if parts.channels else ():
