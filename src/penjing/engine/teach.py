@@ -13,25 +13,33 @@ from penjing.engine.fit import fit
 from penjing.engine.load import Loaded
 from penjing.engine.train import Loss
 from penjing.methods.distill import Functions
+from penjing.methods.finetune import whole
 
 
 def teach(
-    teacher: Loaded, student: Loaded, data: Data, method: str, settings: Any, training: Training, runtime: Runtime, out: Path
+    teacher: Loaded, student: Loaded, data: Data, method: str, settings: Any, training: Training, runtime: Runtime, out: Path,
+    zeros: tuple[str, ...] = (),
 ) -> dict[str, Any]:  # fmt: skip
-    """Train `student` in place on the teacher's answers to the train rows, in `out`; facts of the run, as `fit` gives them."""
+    """Train `student` in place on the teacher's answers to the train rows, in `out`; facts of the run, as `fit` gives them.
+
+    zeros   names of its parameters whose zeros stay zeros
+    """
     hooks: list[Any] = []
     try:
-        return learn(student, loss_by(teacher, student, method, settings, hooks), data, training, runtime, out)
+        return learn(student, loss_by(teacher, student, method, settings, hooks), data, training, runtime, out, zeros)
     finally:
         for hook in hooks:
             hook.remove()
 
 
-def learn(student: Loaded, loss: Loss, data: Data, training: Training, runtime: Runtime, out: Path) -> dict[str, Any]:
+def learn(
+    student: Loaded, loss: Loss, data: Data, training: Training, runtime: Runtime, out: Path, zeros: tuple[str, ...] = ()
+) -> dict[str, Any]:  # fmt: skip
     """Train `student` in place on the train rows by any loss, in `out`; facts of the run, as `fit` gives them."""
     train_rows = data.role("train")
     with priors.begun(student, train_rows.only(student.task.target_columns)) as standardised:
-        return fit(student, standardised(loss), train_rows, data.role("tune"), training, runtime, out)
+        learner = whole(student.model)._replace(zeros=zeros)
+        return fit(student, standardised(loss), train_rows, data.role("tune"), training, runtime, out, learner=learner)
 
 
 def loss_by(teacher: Loaded, student: Loaded, method: str, settings: Any, hooks: list[Any]) -> Loss:

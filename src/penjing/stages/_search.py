@@ -209,7 +209,7 @@ def time_untrained(candidates: list[Candidate], search: Search) -> None:
             smaller = whole
             for method, share in candidate.steps:
                 settings = find(prune.METHODS, method).Options(keep_share=share)
-                smaller, _ = take_away(smaller, search.data, method, settings, search.runtime, scored=8)
+                smaller = take_away(smaller, search.data, method, settings, search.runtime, scored=8).loaded
         if search.options.quantize:
             quick = quantizing(search.options, calibration_rows=8)
             folders.append(quantize.write_artefact(smaller, search.data, quick, quick.engine, folder)[0])
