@@ -116,8 +116,7 @@ def folder(tmp_path_factory):
     os.chdir(where)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measure, "RESAMPLES", 20)
-        patch.setattr(_search, "LAYER_SHARES", (0.5,))
-        patch.setattr(_search, "WIDTH_SHARES", (1.0,))
+        patch.setattr(_search, "SHARES", {"layers": (0.5,), "ffn": ()})
         patch.setattr(_search, "CHANNEL_SHARES", (0.25,))
         yield where
     os.chdir(before)

@@ -163,7 +163,10 @@ def _stage(command: str) -> Callable[[Parser, list[str]], str]:
     def act(parser: Parser, words: list[str]) -> str:
         from penjing.stages import _frame
 
-        known = [flag for flag in _frame.stage_flags(command, _value_of("--method", words)) if flag.name != "child"]
+        method = _value_of("--method", words)
+        known = [flag for flag in _frame.stage_flags(command, method) if flag.name != "child"]
+        named = (word.split("=")[0].removeprefix("--").removeprefix("no-") for word in words if word.startswith("--"))
+        _frame.require_useful(command, method, (name.replace("-", "_") for name in named))
         makes, compares = command in _frame.MAKERS, command == "compare"
         parser.add_argument("PARENT" if compares else "MODEL", help=(MODEL_OR_NEW if command in ("pretrain", "finetune") else MODEL)[1])
         if compares:

@@ -300,11 +300,39 @@ WORDS = {
     "untrained": (["prune", "new:bert-tiny", "rows.csv", "--task=x"], ["no option '--task=x'"]),
     "a size to evaluate": (["evaluate", "new:bert-tiny", "rows.csv"], ["new:bert-tiny does not say which task"]),
     "no student": (["distill", T, "rows.csv"], ["--student must be given", "new:<size>"]),
-    "more layers than the teacher": (["distill", T, "rows.csv", "--layers=99"], ["--layers cannot be 99: the teacher has", "at most"]),
-    "an odd width": (["distill", T, "rows.csv", "--ffn=12"], ["--ffn cannot be 12: the teacher has", "a multiple of 8"]),
+    "more layers than the teacher": (
+        ["distill", T, "rows.csv", "--layers=99"],
+        ["--layers cannot be 99: the teacher has", "the most there are"],
+    ),
+    "an odd width": (["distill", T, "rows.csv", "--ffn=12"], ["--ffn cannot be 12: the teacher has", "16, the nearest that its config"]),
+    "an odd hidden width": (
+        ["distill", T, "rows.csv", "--hidden=80"],
+        ["--hidden cannot be 80: the teacher has 128", "64, the nearest that"],
+    ),
+    "heads that are as wide as the model": (
+        ["distill", T, "rows.csv", "--heads=1"],
+        ["--heads does not fit a model of type bert: its config cannot say it", "--layers or --ffn or --hidden or --student"],
+    ),
+    "a student as large as its teacher": (
+        ["distill", T, "rows.csv", "--hidden=128"],
+        ["a student of this shape is as large as its teacher", "lower --hidden"],
+    ),
+    "a training where nothing recovers": (
+        ["prune", T, "rows.csv", "--method=vocabulary", "--epochs=2"],
+        ["--epochs does nothing here: --method vocabulary trains nothing", "leave --epochs out"],
+    ),
+    "a switch of such a training": (["prune", T, "rows.csv", "--method=vocabulary", "--no-nesterov"], ["--nesterov does nothing here"]),
+    "rows that nobody looks at": (
+        ["prune", T, "rows.csv", "--method=layers", "--scoring-rows=9"],
+        ["--scoring-rows does nothing here: --method layers looks at no rows"],
+    ),
+    "half of a pattern": (
+        ["prune", T, "rows.csv", "--method=weights", "--pattern=2:4", "--rounds=2"],
+        ["--pattern 2:4 leaves two of four weights", "one round"],
+    ),
     "a student and a shape": (
         ["distill", T, "rows.csv", "--student=new:bert-tiny", "--ffn=64"],
-        ["--ffn shapes the teacher", "one of them"],
+        ["--ffn shape the teacher", "one of them"],
     ),
     "student that is not there": (["distill", T, "rows.csv", "--student=nobody"], ["nobody does not exist"]),
     "student of another kind": (["distill", T, "rows.csv", "--student=new:cnn-tiny"], ["new:cnn-tiny reads image"]),

@@ -13,6 +13,8 @@ from penjing.core.runtime import Runtime
 from penjing.engine import create
 from penjing.engine.anatomy import anatomy, with_weights
 from penjing.engine.batches import Encoded, tokens_of
+from penjing.engine.load import quiet_transformers, register_families
+from penjing.engine.widths import dissected
 from penjing.maths.losses import cross_entropy
 from penjing.methods.distill import Functions
 from penjing.methods.prune import Shown
@@ -80,17 +82,25 @@ def test_what_finetune_trains_becomes_the_plain_architecture_and_only_what_learn
 
 @pytest.mark.parametrize("name", names("methods.prune"))
 @pytest.mark.parametrize("task_name", LEARNT)
-def test_what_prune_leaves_is_smaller_works_and_says_so_in_its_config(name, task_name):
+def test_what_prune_leaves_is_smaller_works_and_is_what_the_public_loader_makes_of_its_files(name, task_name, tmp_path):
     loaded, examples = loaded_for(task_name)
-    parts, method = anatomy(loaded.model), find("methods.prune", name)
+    parts, method = dissected(loaded.model), find("methods.prune", name)
     if not method.fits(parts):
         pytest.skip(f"{name} does not fit {loaded.model.config.model_type}")
     before = {key: value.clone() for key, value in loaded.model.state_dict().items()}
     small = method.apply(loaded.model, parts, shown(loaded, examples[:1]), method.Options(keep_share=0.5))
     model = with_weights(loaded.model, small.changes, small.weights, small.generation)
     batch = Encoded(examples, loaded.task, small.processor or loaded.processor).batch(range(len(examples)))
-    assert sum(p.numel() for p in model.parameters()) < loaded.parameters
-    assert all(found.isfinite().all() for found in read(loaded.task, model(**batch.inputs)))
+    numbers = [sum(int(p.count_nonzero()) for p in each.parameters()) for each in (model, loaded.model)]
+    assert numbers[0] < numbers[1] and 0.01 < small.share <= 1
+    found = read(loaded.task, model(**batch.inputs))
+    assert all(each.isfinite().all() for each in found)
+    register_families()
+    with quiet_transformers():
+        model.save_pretrained(tmp_path)
+        again, told = type(loaded.task).auto_model.from_pretrained(tmp_path, output_loading_info=True)
+    assert not told["missing_keys"] and not told["unexpected_keys"] and not told["mismatched_keys"]
+    torch.testing.assert_close(read(loaded.task, again.eval()(**batch.inputs)), found)
     for key, value in loaded.model.state_dict().items():
         torch.testing.assert_close(value, before[key])
 
@@ -99,7 +109,7 @@ def test_what_prune_leaves_is_smaller_works_and_says_so_in_its_config(name, task
 @pytest.mark.parametrize("task_name", LEARNT)
 def test_prune_that_keeps_everything_changes_no_answer(name, task_name):
     loaded, examples = loaded_for(task_name)
-    parts, method = anatomy(loaded.model), find("methods.prune", name)
+    parts, method = dissected(loaded.model), find("methods.prune", name)
     if not method.fits(parts):
         pytest.skip(f"{name} does not fit {loaded.model.config.model_type}")
     same = method.apply(loaded.model, parts, shown(loaded, examples), method.Options(keep_share=1.0))
@@ -145,19 +155,3 @@ def test_without_a_share_for_the_teacher_the_loss_is_the_tasks_own(name):
     wanted = torch.nn.functional.cross_entropy(outputs.logits, batch.targets["label"])
     torch.testing.assert_close(loss(outputs, batch).mean(), wanted)
     torch.testing.assert_close(cross_entropy(outputs.logits, batch.targets["label"]).mean(), wanted)
-
-
-def test_taylor_importance_of_a_linear_model_is_the_change_of_the_loss():
-    """For a loss that is linear in the activations, |activation x gradient| is exactly what silencing a neuron changes."""
-    from penjing.core.contracts import Batch, RowLoss
-    from penjing.methods.prune.feed_forward import importance
-
-    torch.manual_seed(0)
-    narrow = torch.nn.Linear(5, 1, bias=False)
-    model = torch.nn.Sequential(torch.nn.Linear(3, 5), narrow)
-    inputs = torch.rand(1, 3)
-    model.register_forward_pre_hook(lambda module, args, kwargs: ((kwargs.pop("x"),), kwargs), with_kwargs=True)
-    batch = Batch({"x": inputs}, {}, torch.zeros(1, dtype=torch.int64))
-    scores = importance(model, ["1"], [batch], lambda outputs, _: RowLoss(outputs[:, 0], torch.ones(1)))["1"]
-    hidden = model[0](inputs)[0]
-    torch.testing.assert_close(scores, (hidden * narrow.weight[0]).abs().detach())

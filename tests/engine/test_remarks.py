@@ -31,6 +31,19 @@ def test_other_models_have_nothing_to_remark():
     assert quantized_sentence(Report("prune", {})) == "" and remarks(Report("prune", {})) == []
 
 
+def test_what_a_pruned_model_has_left_and_that_zeros_save_nothing_is_said():
+    removed = {"hidden_width": "256 of 384", "heads": "8 of 12", "importance_lost_share": 0.2}
+    rounds = Report("prune", {}, facts={"removed": removed, "rounds": [{}, {}]})
+    assert remarks(rounds) == [
+        "of its parent it has 8 of 12 heads in each attention and 256 of 384 channels of its hidden width, the rest taken away in 2 rounds"
+    ]
+    (zeros,) = remarks(Report("prune", {}, facts={"removed": {"zero_share": 0.5, "weights": 1000}}))
+    assert (
+        zeros.startswith("50.0 % of the 1,000 weights in the layers of its blocks are zero")
+        and "bytes and time are what they were" in zeros
+    )
+
+
 def test_cells_that_only_the_file_holds_in_int8_are_named(report):
     report.facts["quantized"] |= {"fp32_cells": ["LSTM"]}
     assert remarks(report) == ["its LSTM cells have 8 bits in the file and calculate in 32: there are no int8 kernels for them"]

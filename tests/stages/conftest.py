@@ -12,7 +12,6 @@ def few():
     """Intervals from 20 resamples; two shapes to search; samples of a few tokens."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measure, "RESAMPLES", 20)
-        patch.setattr(_search, "LAYER_SHARES", (0.5,))
-        patch.setattr(_search, "WIDTH_SHARES", (1.0, 0.5))
+        patch.setattr(_search, "SHARES", {"layers": (0.5,), "ffn": (0.5,)})
         patch.setattr(samples, "SHORT", Generation(max_new_tokens=4))
         yield

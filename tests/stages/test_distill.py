@@ -54,6 +54,13 @@ def test_a_student_may_be_the_teacher_with_fewer_layers_and_narrower_parts(text_
     assert model.config["hidden_size"] == whole.config["hidden_size"] and report.after["accuracy"].value > 0.9
 
 
+def test_a_student_may_be_the_teacher_with_a_narrower_stream(text_parent, reviews, runtime, tmp_path):
+    words = {"out": tmp_path / "thin", "runtime": runtime, "learning_rate": 1e-3, "precision": "fp32"}
+    model, report = penjing.distill(text_parent, reviews, layers=1, hidden=64, epochs=2, **words)
+    assert (model.config["num_hidden_layers"], model.config["hidden_size"], model.config["num_attention_heads"]) == (1, 64, 1)
+    assert report.after["accuracy"].value > 0.8
+
+
 def test_what_the_student_has_of_its_teacher_is_the_teachers(text_parent, reviews, runtime, tmp_path):
     model, _ = penjing.distill(text_parent, reviews, layers=1, epochs=0, out=tmp_path / "untaught", runtime=runtime)
     mine, theirs = (load.load(ModelDir.open(each), load.task_for(ModelDir.open(each)), Runtime()).model for each in (model, text_parent))

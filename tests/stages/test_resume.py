@@ -143,3 +143,20 @@ def test_ctrl_c_and_sigterm_leave_a_checkpoint_and_say_so(killed, number):
     step = newest(folder, number.name)
     said = f"penjing: stopped after step {step} of 900; the same command goes on after step {step}"
     assert (folder / "said").read_text().splitlines()[-1] == said
+
+
+def test_rounds_of_a_prune_that_were_killed_go_on_to_the_same_bits(killed):
+    folder, words, _, warm = killed
+    prune = ["prune", folder / "whole", words[2], "--method=weights", "--rounds=2", "--epochs=2", "--batch-rows=8", "--threads=1"]
+    warm.begin(*prune, f"--out={folder / 'sparse-whole'}", "--checkpoint-every=0", told=folder / "said")
+    assert warm.ended() == 0, (folder / "said").read_text()
+    often = [*prune, f"--out={folder / 'sparse'}", "--checkpoint-every=0.03s"]
+    for there in (".sparse.partial/training-1", ".sparse.partial"):
+        warm.begin(*often, told=folder / "said")
+        wait_until(lambda there=there: list((folder / there / ".checkpoints").glob("step-*.pt")))
+        warm.send(signal.SIGKILL)
+        assert warm.ended() == -signal.SIGKILL
+    assert newest(folder, "sparse")
+    warm.begin(*often, told=folder / "said")
+    assert warm.ended() == 0 and "going on after step" in (folder / "said").read_text()
+    assert (folder / "sparse" / "model.safetensors").read_bytes() == (folder / "sparse-whole" / "model.safetensors").read_bytes()

@@ -41,7 +41,7 @@ def test_the_report_on_disk_holds_the_whole_search(small):
     model, report = small
     found = json.loads((model.path / "report.json").read_text("utf-8"))
     curve = {point["name"]: point for point in found["facts"]["curve"]}
-    assert {"parent", "1 layer, feed-forward 512", "1 layer, feed-forward 256", "LogisticRegression"} <= curve.keys()
+    assert {"parent", "layers 1", "layers 1, ffn 256", "LogisticRegression"} <= curve.keys()
     assert {point["status"] for point in curve.values()} >= {"parent", "baseline", "proven"}
     assert all(point["bytes"] > 0 and point["latency_ms"] > 0 for point in curve.values())
     assert curve[found["facts"]["chosen"]]["status"] == "proven"
@@ -72,8 +72,7 @@ def test_its_card_is_one_that_the_hub_reads(small):
 
 def test_a_child_that_does_not_pass_is_returned_with_what_it_missed_by(tmp_path, text_parent, reviews, runtime, monkeypatch):
     """A student that learns nothing is all there is to choose from."""
-    monkeypatch.setattr(_search, "LAYER_SHARES", (1.0,))
-    monkeypatch.setattr(_search, "WIDTH_SHARES", (1.0,))
+    monkeypatch.setattr(_search, "SHARES", {"layers": (), "ffn": ()})
     out = tmp_path / "small"
     words = {**QUICK, "epochs": 0, "students": ["new:bert-tiny"]}
     model, report = penjing.shrink(text_parent, reviews, out=out, runtime=runtime, **words)
@@ -128,7 +127,7 @@ def test_shapes_are_timed_before_any_is_trained_and_limits_leave_only_what_fits(
     words = {**QUICK, "max_bytes": int(most)}
     with pytest.raises(KeyboardInterrupt):
         penjing.shrink(text_parent, reviews, out=tmp_path / "small", runtime=dataclasses.replace(runtime), **words)
-    assert [c.name for c in seen["candidates"]] == ["1 layer, feed-forward 256"]
+    assert [c.name for c in seen["candidates"]] == ["layers 1, ffn 256"]
     assert all(0 < c.bytes <= most and c.latency_ms > 0 and c.model is None for c in seen["candidates"])
 
 

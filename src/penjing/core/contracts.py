@@ -392,6 +392,27 @@ def of_rows(each: "torch.Tensor", rows: "torch.Tensor", batch: Batch, part: int 
 
 
 @dataclass(frozen=True)
+class Units:
+    """Parts that a config counts, of which some may go: neurons, heads, channels.
+
+    settings  config entries that say how many -> how much of each entry one unit is
+    total     how many there are in a set
+    sets      units that are chosen by themselves: (path of the module that reads them, its tensors); of each tensor its name and the
+              dimension in which they are counted
+    repeat    for a dimension that holds each unit several times in a row (the numbers of a head): tensor name -> times
+    fixed     config entries that would else follow from these, or are compared with them, as they are
+    free      whether the config can say another number of them, all else as it is
+    """
+
+    settings: dict[str, int] = field(default_factory=dict)
+    total: int = 0
+    sets: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = ()
+    repeat: dict[str, int] = field(default_factory=dict)
+    fixed: dict[str, Any] = field(default_factory=dict)
+    free: bool = False
+
+
+@dataclass(frozen=True)
 class Anatomy:
     """Where the parts of a model are, by role; every entry is a path as in `model.get_submodule`.
 
@@ -404,6 +425,8 @@ class Anatomy:
     head          the modules above the body, a pooler among them: what is learnt anew for new labels
     depth         config entries that say how many blocks there are -> these blocks: one for each stack of them
     width         config entries that say how wide the feed-forward part is
+    heads         the heads of attention, a set for each attention of each block
+    hidden        the channels of the residual stream, one set; where it is not `free` the heads of all attentions are as wide in all
     """
 
     embedding: str | None = None
@@ -415,6 +438,8 @@ class Anatomy:
     head: tuple[str, ...] = ()
     depth: dict[str, tuple[str, ...]] = field(default_factory=dict)
     width: tuple[str, ...] = ()
+    heads: Units = field(default_factory=Units)
+    hidden: Units = field(default_factory=Units)
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def anatomy(model: PreTrainedModel) -> Anatomy:
         embedding=next((n for n, m in model.named_modules() if isinstance(m, nn.Embedding)), None),
         blocks=blocks,
         linears=tuple(tuple(name for name, _ in _linears(model, path)) for path in blocks),
-        feed_forward=parts if all(p[1] for p in parts) and len(set(widths)) == 1 else (),
+        feed_forward=parts if all(widen and narrow for widen, narrow in parts) and len(set(widths)) == 1 else (),
         attention=tuple(each for each in attention if each) if all(attention) else (),
         head=head,
         depth={stack.depth: stack.blocks for stack in stacks if stack.depth},
@@ -145,7 +145,8 @@ def with_weights(
     """
     config = type(model.config).from_dict({**model.config.to_dict(), **changes})
     smaller = type(model)(config)
-    smaller.load_state_dict(weights, strict=True)
+    made = {name: value for name, value in smaller.state_dict().items() if name in (smaller._keys_to_ignore_on_save or ())}
+    smaller.load_state_dict({**weights, **made}, strict=True)  # what is not saved, sines of positions, is what the config makes of it
     if model.can_generate():
         smaller.generation_config = generation or model.generation_config
     smaller.to(next(model.parameters()).device)  # type: ignore[arg-type]  # its stub is wrapped wrongly

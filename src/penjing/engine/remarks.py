@@ -6,6 +6,13 @@ from typing import Any
 from penjing.core.report import Report
 from penjing.engine import words
 
+LEFT = {  # what prune says of what is left -> what that is
+    "blocks": "blocks",
+    "width": "neurons in each feed-forward part",
+    "heads": "heads in each attention",
+    "hidden_width": "channels of its hidden width",
+}
+
 
 def quantized_sentence(report: Report) -> str:
     """What is stored in few bits, on which kernels it runs and how far its logits are from the parent's; empty for other models."""
@@ -23,12 +30,19 @@ def quantized_sentence(report: Report) -> str:
 
 
 def remarks(report: Report) -> list[str]:
-    """Notes that a reader of a model with fewer tokens, or of a quantized one, must not miss."""
+    """Notes that a reader of a pruned model, or of a quantized one, must not miss."""
     facts, found = report.facts.get("quantized"), list[str]()
     removed = [report.facts.get("vocabulary") or {}, report.facts.get("removed") or {}]
     if few := next((each for each in removed if "new_text_share" in each), None):
         share = words.share(few["new_text_share"])
         found.append(f"it has {few['tokens']}; about {share} of the tokens of new text are others, and come in smaller pieces")
+    if left := [f"{removed[1][name]} {what}" for name, what in LEFT.items() if name in removed[1]]:
+        rounds = report.facts.get("rounds", [])
+        found.append(f"of its parent it has {' and '.join(left)}" + (f", the rest taken away in {len(rounds)} rounds" if rounds else ""))
+    if "zero_share" in removed[1]:
+        zeros, total = words.share(removed[1]["zero_share"]), removed[1]["weights"]
+        found.append(f"{zeros} of the {total:,} weights in the layers of its blocks are zero; zeros are stored and multiplied as any other "
+                     "number is, so that bytes and time are what they were")  # fmt: skip
     if not facts:
         return found
     if tried := report.facts.get("engines"):

@@ -1,6 +1,8 @@
 """A smaller model of the parts of a large one, before it has learnt anything."""
 
-from typing import Any
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from penjing.core.contracts import Anatomy
 from penjing.core.data import Data
@@ -9,27 +11,43 @@ from penjing.core.find import find, names
 from penjing.core.runtime import Runtime
 from penjing.core.training import Training
 from penjing.engine import create
-from penjing.engine.anatomy import anatomy, with_weights
+from penjing.engine.anatomy import with_weights
 from penjing.engine.batches import Encoded, measuring_batches, on_device, tokens_of
 from penjing.engine.load import Loaded
+from penjing.engine.widths import dissected
 from penjing.methods.prune import Shown
-from penjing.methods.prune.feed_forward import ROUND_TO
 
 METHODS = "methods.prune"
 SCORED = 256  # training rows on which importance is measured
+SHAPES = {"layers": "layers", "ffn": "feed-forward", "heads": "heads", "hidden": "hidden"}  # flag of distill -> method of prune
+
+
+class Taken(NamedTuple):
+    """What is left of a model.
+
+    loaded   it, untrained
+    facts    what was removed
+    share    of what the method counts, the part that stayed
+    zeros    names of its weights whose zeros stay zeros while it recovers
+    """
+
+    loaded: Loaded
+    facts: dict[str, Any]
+    share: float
+    zeros: tuple[str, ...]
 
 
 def take_away(
     whole: Loaded, data: Data, method: str, settings: Any, runtime: Runtime, scored: int = SCORED, training: Training | None = None
-) -> tuple[Loaded, dict[str, Any]]:
-    """The smaller model, untrained, and what was removed; `whole` is left as it was.
+) -> Taken:
+    """What a method leaves of a model; `whole` is left as it was.
 
     scored     how many training rows importance is measured on
     training   says how many of them at once
 
     Raises ModelError when the model has not what the method removes.
     """
-    parts, module, task = anatomy(whole.model), find(METHODS, method), whole.task
+    parts, module, task = dissected(whole.model), find(METHODS, method), whole.task
     if not module.fits(parts):
         fitting = [name for name in names(METHODS) if find(METHODS, name).fits(parts)]
         raise ModelError(
@@ -41,15 +59,14 @@ def take_away(
     shown = Shown(batches, task.loss, whole.processor, lambda: tokens_of(data.role("train"), task, whole.processor, runtime.quiet))
     smaller = module.apply(whole.model, parts, shown, settings)
     model = with_weights(whole.model, smaller.changes, smaller.weights, smaller.generation)
-    if smaller.processor:
-        return Loaded(task.of(model.config.to_dict()), model, smaller.processor), smaller.facts
-    return Loaded(task, model, whole.processor), smaller.facts
+    told = task.of(model.config.to_dict()) if smaller.processor else task
+    return Taken(Loaded(told, model, smaller.processor or whole.processor), smaller.facts, smaller.share, smaller.zeros)
 
 
 def student(
-    teacher: Loaded, data: Data, name: str | None, layers: int | None, ffn: int | None, runtime: Runtime, scored: int = SCORED
+    teacher: Loaded, data: Data, name: str | None, shape: Mapping[str, int | None], runtime: Runtime, scored: int = SCORED
 ) -> Loaded:  # fmt: skip
-    """Who learns: new:<size> or a directory; without a name the teacher with so many layers and feed-forward neurons.
+    """Who learns: new:<size> or a directory; without a name the teacher in another shape, as `shares` has it.
 
     Raises ModelError for one that is larger than its teacher, or that reads other tokens.
     """
@@ -58,8 +75,8 @@ def student(
         _require_student(name, found, teacher)
         return found
     found = teacher
-    for method, share in shares(anatomy(teacher.model), teacher.model.config, layers, ffn):
-        found, _ = take_away(found, data, method, find(METHODS, method).Options(keep_share=share), runtime, scored)
+    for method, share in shares(dissected(teacher.model), teacher.model.config, shape):
+        found = take_away(found, data, method, find(METHODS, method).Options(keep_share=share), runtime, scored).loaded
     return found
 
 
@@ -78,26 +95,31 @@ def _require_student(name: str, student: Loaded, teacher: Loaded) -> None:
         )
 
 
-def shares(parts: Anatomy, config: Any, layers: int | None, ffn: int | None) -> list[tuple[str, float]]:
+def shares(parts: Anatomy, config: Any, shape: Mapping[str, int | None]) -> list[tuple[str, float]]:
     """A shape as methods of prune, and the share that each leaves.
 
-    Raises OptionError for one that the teacher has no room for, ModelError where its config cannot say it.
+    shape   how many of each of SHAPES the student has; as many as the teacher where it is None
+
+    Raises OptionError for one that the teacher has no room for or its config no words, ModelError where the config cannot say it at all.
     """
-    found, known = [], config.to_dict()
-    for flag, method, wanted, there in (
-        ("--layers", "layers", layers, max(map(len, parts.depth.values()), default=0)),
-        ("--ffn", "feed-forward", ffn, max((known[name] for name in parts.width), default=0)),
-    ):
+    found = []
+    for name, method in SHAPES.items():
+        wanted, flag, module = shape[name], f"--{name}", find(METHODS, method)
         if wanted is None:
             continue
-        if not find(METHODS, method).fits(parts):
+        if not module.fits(parts):
             problem = f"{flag} does not fit a model of type {config.model_type}: its config cannot say it"
-            raise ModelError(problem, wanted="--student new:<size>", fix="penjing families lists the sizes")
-        if wanted > there or (flag == "--ffn" and wanted % ROUND_TO):
-            even = f", a multiple of {ROUND_TO}" if flag == "--ffn" else ""
-            raise OptionError(f"{flag} cannot be {wanted}: the teacher has {there}", wanted=f"at most {there}{even}", fix=f"lower {flag}")
+            fitting = [f"--{other}" for other, pruning in SHAPES.items() if find(METHODS, pruning).fits(parts)]
+            raise ModelError(problem, wanted=" or ".join([*fitting, "--student new:<size>"]), fix="penjing families lists the sizes")
+        there, possible = (module.size(config, parts, number) for number in (math.inf, wanted))
+        if wanted != possible:
+            few = "the most there are" if possible == there else "the nearest that its config can say"
+            raise OptionError(
+                f"{flag} cannot be {wanted}: the teacher has {there}", wanted=f"{possible}, {few}", fix=f"pass {flag} {possible}"
+            )
         if wanted < there:
             found.append((method, wanted / there))
     if not found:
-        raise OptionError("a student of this shape is as large as its teacher", wanted="a smaller one", fix="lower --layers or --ffn")
+        few = " or ".join(f"--{name}" for name, wanted in shape.items() if wanted)
+        raise OptionError("a student of this shape is as large as its teacher", wanted="a smaller one", fix=f"lower {few}")
     return found

@@ -19,6 +19,7 @@ from penjing.engine.fit import fit
 from penjing.engine.load import Loaded
 from penjing.engine.train import Loss
 from penjing.methods.distill import Functions
+from penjing.methods.finetune import whole
 
 METHODS = "methods.distill"
 LIKELIEST = Generation(temperature=0.0)
@@ -43,29 +44,32 @@ def require_writer(method: str, task: Task | type[Task], data: Data | None = Non
 
 def teach(
     teacher: Loaded, student: Loaded, data: Data, method: str, settings: Any, training: Training, runtime: Runtime, out: Path,
-    more: Examples | None = None,
+    zeros: tuple[str, ...] = (), more: Examples | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Train `student` in place on the teacher's answers to the train rows, in `out`; facts of the run, as `fit` gives them.
 
-    more   rows without labels, which are learnt from too
+    zeros   names of its parameters whose zeros stay zeros
+    more    rows without labels, which are learnt from too
     """
     rows, num_known = _taught_rows(teacher, data.role("train"), more, method, settings, runtime)
     hooks: list[Any] = []
     torch.manual_seed(runtime.seed)
     try:
         loss = loss_by(teacher, student, method, settings, hooks, num_known)
-        return learn(student, loss, rows, data.role("tune"), training, runtime, out)
+        return learn(student, loss, rows, data.role("tune"), training, runtime, out, zeros)
     finally:
         for hook in hooks:
             hook.remove()
 
 
 def learn(
-    student: Loaded, loss: Loss, train_rows: Examples, tune_rows: Examples, training: Training, runtime: Runtime, out: Path
+    student: Loaded, loss: Loss, train_rows: Examples, tune_rows: Examples, training: Training, runtime: Runtime, out: Path,
+    zeros: tuple[str, ...] = (),
 ) -> dict[str, Any]:  # fmt: skip
     """Train `student` in place by any loss, in `out`; facts of the run, as `fit` gives them."""
     with priors.begun(student, train_rows.only(student.task.target_columns)) as standardised:
-        return fit(student, standardised(loss), train_rows, tune_rows, training, runtime, out)
+        learner = whole(student.model)._replace(zeros=zeros)
+        return fit(student, standardised(loss), train_rows, tune_rows, training, runtime, out, learner=learner)
 
 
 def loss_by(teacher: Loaded, student: Loaded, method: str, settings: Any, hooks: list[Any], num_known: int | None = None) -> Loss:

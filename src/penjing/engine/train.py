@@ -109,6 +109,7 @@ class State:
         self.optimizer = make_optimizer(learnt.items(), learner.rates, options, self.blocks, tables)
         self.compiling = Compiling(self.model, self.blocks, options, runtime.device)
         self.average = Average({**moving(self.model, learner.rates), **learnt}, options.average) if options.average else None
+        self._kept = [(learnt[name], learnt[name] != 0) for name in learner.zeros]
         self.place, self.number, self.parts = Place(), 0, options.parts
         self.cut(*options.usual_batch)
         self.awaken()
@@ -167,6 +168,12 @@ class State:
         if self.number < warm:
             return self.options.learning_rate * (self.number + 1) / warm
         return self.options.learning_rate * SCHEDULES[self.options.schedule]((self.number - warm) / max(1, self.steps - warm))
+
+    @torch.no_grad()
+    def keep_zeros(self) -> None:
+        """Take back what an update has made of the zeros that stay."""
+        for weight, kept in self._kept:
+            weight.mul_(kept)
 
     @contextmanager
     def settled(self) -> Iterator[None]:
@@ -332,6 +339,7 @@ def _update(state: State, share: Share, loss: Loss, rate: float) -> tuple[float,
     for group in state.optimizer.param_groups:
         group["lr"] = rate * group["factor"]
     state.optimizer.step()
+    state.keep_zeros()
     state.weights.show()
     if state.average:
         state.average.update()

@@ -164,9 +164,9 @@ def _require_models(stage: str, base: ModelDir | str, options: Any, task: type[T
     if "student" in vars(options):
         if options.student is None:
             _require_shape(base, options, task, runtime)
-        elif options.layers or options.ffn:
-            flag = "--layers" if options.layers else "--ffn"
-            raise OptionError(f"{flag} shapes the teacher, and --student names another", wanted="one of them", fix=f"leave {flag} out")
+        elif given := [f"--{name}" for name, wanted in options.shape.items() if wanted]:
+            flag = " and ".join(given)
+            raise OptionError(f"{flag} shape the teacher, and --student names another", wanted="one of them", fix=f"leave {flag} out")
         elif options.student.startswith(NEW):
             check_size(options.student.removeprefix(NEW), find("tasks", task.taught).TASK() if task.taught else task())
         else:
@@ -324,17 +324,17 @@ def _require_same_labels(base: Any, child: ModelDir) -> None:
 
 
 def _require_shape(base: Any, options: Any, task: type[Task], runtime: Runtime) -> None:
-    """Raise unless --layers and --ffn name a smaller teacher."""
+    """Raise unless --layers, --ffn, --heads and --hidden name a smaller teacher."""
     from penjing.engine import load
-    from penjing.engine.anatomy import anatomy
     from penjing.engine.smaller import shares
+    from penjing.engine.widths import dissected
 
-    if task.taught or not (options.layers or options.ffn):
-        shapes = "" if task.taught else ", or --layers and --ffn of the teacher"
+    if task.taught or not any(options.shape.values()):
+        shapes = "" if task.taught else ", or --layers, --ffn, --heads and --hidden of the teacher"
         wanted = f"new:<size> or a model directory{shapes}"
         raise OptionError("--student must be given", wanted=wanted, fix="penjing families lists the sizes")
     model = load.outline(base, task, runtime)
-    shares(anatomy(model), model.config, options.layers, options.ffn)
+    shares(dissected(model), model.config, options.shape)
 
 
 def _require_reasons(base: Any, options: Any, task: type[Task], runtime: Runtime) -> None:

@@ -11,7 +11,7 @@ from penjing.core.runtime import Runtime
 from penjing.core.unlabelled import unseen
 from penjing.stages import finetune
 from penjing.stages._checks import GROWING
-from penjing.stages._frame import Call, already, prepare, require_alike
+from penjing.stages._frame import Call, already, idle, prepare, require_alike
 
 TIMED_STEPS = 5
 
@@ -34,7 +34,7 @@ def plan(stage: str, model: str, data: str, out: Path | None, runtime: Runtime, 
         _, told = _provable.provable(begun)
         trainings = options.candidates + len(options.students or [])
         found["floor"] = {"floor": options.floor, "rows_there": prepared.data.roles.counts["proof"], **told}
-    if "training" in vars(prepared.options):
+    if "training" in vars(prepared.options) and "epochs" not in idle(stage, vars(prepared.options).get("method")):
         steps, seconds = _training(prepared)
         found["training"] = {"trainings": trainings, "steps": steps, "seconds": round(seconds * trainings, 1)}
     return found
@@ -105,10 +105,10 @@ def _trained(prepared: Call) -> tuple[Any, Any]:
         return create.begun(base, task, rows, runtime, new_text=options.new_text), task.loss
     whole = load.load(base, task, runtime)  # type: ignore[arg-type]
     if stage == "distill":
-        student = smaller.student(whole, data, options.student, options.layers, options.ffn, runtime)
+        student = smaller.student(whole, data, options.student, options.shape, runtime)
         return student, teach.loss_by(whole, student, options.method, options.settings, [])
     if stage == "prune":
-        student, _ = smaller.take_away(whole, data, options.method, options.settings, runtime, scored=8)
+        student = smaller.take_away(whole, data, options.method, options.settings, runtime, scored=8).loaded
     else:
         student = create.begun(base, task, rows, runtime)
     method = options.recovery if stage == "prune" else "logits"

@@ -11,6 +11,7 @@ import json
 import shutil
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from penjing.core.durable import write_text
 from penjing.core.errors import ModelError, OptionError
 from penjing.core.find import find, names
 from penjing.core.model_dir import BEGUN, META, NEW, ModelDir, check_free, check_page, staged, write_page
-from penjing.core.options import Flag, build, flags
+from penjing.core.options import Flag, build, flags, spell
 from penjing.core.progress import say, told
 from penjing.core.report import Measure, Report
 from penjing.core.roles import merge_sketches
@@ -190,15 +191,36 @@ def read(prepared: Call) -> Report:
 
 
 def stage_options(stage: str, words: dict[str, Any]) -> Any:
-    """The stage's frozen Options, with those of its chosen method inside."""
+    """The stage's frozen Options, with those of its chosen method inside.
+
+    Raises OptionError for a word that can do nothing with this method, as for any that it does not have.
+    """
     module = find("stages", stage)
+    require_useful(stage, words.get("method"), words)
     return build(module.Options, words, _method_options(stage, words.get("method")))
 
 
 def stage_flags(stage: str, method: str | None = None) -> list[Flag]:
-    """Every flag of a stage, those of the chosen method (or the usual one) last."""
-    settings = _method_options(stage, method)
-    return [*flags(find("stages", stage).Options), *(flags(settings, ("settings",)) if settings else ())]
+    """Every flag of a stage that can do something with the chosen method (or the usual one), those of the method last."""
+    settings, nothing = _method_options(stage, method), idle(stage, method)
+    known = [*flags(find("stages", stage).Options), *(flags(settings, ("settings",)) if settings else ())]
+    return [flag for flag in known if flag.name not in nothing]
+
+
+def idle(stage: str, method: str | None) -> dict[str, str]:
+    """Flags of a stage that can do nothing with the chosen method (or the usual one), and why."""
+    module = find("stages", stage)
+    return module.idle(method or module.Options.method) if "idle" in vars(module) else {}
+
+
+def require_useful(stage: str, method: str | None, words: Iterable[str]) -> None:
+    """Raise OptionError for an option that can do nothing with the chosen method."""
+    nothing = idle(stage, method)
+    for word in words:
+        if word in nothing:
+            raise OptionError(
+                f"{spell(word)} does nothing here: --method {method} {nothing[word]}", wanted="none", fix=f"leave {spell(word)} out"
+            )
 
 
 def method_names(stage: str) -> list[str]:
@@ -224,7 +246,7 @@ def plain_options(options: Any) -> dict[str, Any]:
 def _chosen(prepared: Call) -> dict[str, Any]:
     """The options that are not as they usually are."""
     usual = {flag.name: flag.default for flag in stage_flags(prepared.stage, vars(prepared.options).get("method"))}
-    return {name: value for name, value in plain_options(prepared.options).items() if value != usual.get(name)}
+    return {name: value for name, value in plain_options(prepared.options).items() if name in usual and value != usual[name]}
 
 
 @functools.cache

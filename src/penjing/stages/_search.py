@@ -7,6 +7,7 @@ What is made lies in the folder of the output until the search ends: the same co
 """
 
 import dataclasses
+import itertools
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 
 from torch.nn import Embedding
 
-from penjing.core.contracts import Prediction, Task
+from penjing.core.contracts import Anatomy, Prediction, Task
 from penjing.core.data import Data
 from penjing.core.durable import write_text
 from penjing.core.errors import ModelError
@@ -30,10 +31,10 @@ from penjing.engine.anatomy import anatomy
 from penjing.engine.augment import for_teachers
 from penjing.engine.baseline import measure_baseline
 from penjing.engine.measure import quality
-from penjing.engine.smaller import student, take_away
+from penjing.engine.smaller import SHAPES, student, take_away
 from penjing.engine.verdict import floor_share, verdict
+from penjing.engine.widths import dissected
 from penjing.maths.proof import chance, prove, screen
-from penjing.methods.prune.feed_forward import ROUND_TO
 from penjing.stages import distill, prune, quantize
 from penjing.stages._clock import Clock
 from penjing.stages._frame import plain_options, stage_flags, stage_options
@@ -44,8 +45,7 @@ STAGES: dict[str, Callable[..., tuple[ModelDir, Report]]] = {
     "prune": prune.prune,
     "quantize": quantize.quantize,
 }
-LAYER_SHARES = (1.0, 2 / 3, 1 / 2, 1 / 3)
-WIDTH_SHARES = (1.0, 0.75, 0.5, 0.25)
+SHARES = {"layers": (2 / 3, 1 / 2, 1 / 3), "ffn": (0.75, 0.5, 0.25)}  # of what the parent has
 CHANNEL_SHARES = (0.5, 0.34, 0.25, 0.17, 0.125)
 WORTH = 0.98  # of the bytes must be left at most, or the tokens are not worth it
 SURE = 0.5  # chance of being proven from which on the search goes on to smaller shapes
@@ -178,30 +178,31 @@ def shapes(search: Search) -> list[Candidate]:
     Raises ModelError where nothing can be removed, nothing quantized and no student was named.
     """
     model = load.load(search.whole, search.task, search.runtime).model
-    parts, known, learning = anatomy(model), model.config.to_dict(), dict(vars(search.options.training))
+    parts, learning = dissected(model), dict(vars(search.options.training))
     learning["augment"] = learning["augment"] or for_teachers(search.task) or None
     taught = {**learning, "method": search.options.recovery}
     found = [Candidate("whole")] if search.options.quantize or search.whole is not search.base else []
     for share in CHANNEL_SHARES if parts.channels else ():
         words = {**learning, "method": "channels", "keep_share": share, "recovery": search.options.recovery}
         found.append(Candidate(f"channels {share:.0%}", (("prune", words),)))
-    depth = max(map(len, parts.depth.values()), default=1)
-    width = max((known[name] for name in parts.width), default=0) if parts.feed_forward else 0
-    for layers in dict.fromkeys(max(1, round(depth * share)) for share in LAYER_SHARES):
-        for ffn in dict.fromkeys(even(width * share) for share in WIDTH_SHARES):
-            shape = {**({"layers": layers} if layers < depth else {}), **({"ffn": ffn} if ffn < width else {})}
-            if shape:
-                name = f"{layers} layer{'s' * (layers > 1)}" + (f", feed-forward {ffn}" if ffn else "")
-                found.append(Candidate(name, (("distill", {**taught, **shape}),)))
+    for layers, ffn in itertools.product(*(_sizes(model, parts, name, shares) for name, shares in SHARES.items())):
+        if shape := {name: number for name, number in (("layers", layers), ("ffn", ffn)) if number}:
+            named = ", ".join(f"{name} {number}" for name, number in shape.items())
+            found.append(Candidate(named, (("distill", {**taught, **shape}),)))
     found += [Candidate(size, (("distill", {**taught, "student": size}),)) for size in search.options.students or []]
     if not found:
         raise ModelError(f"{search.base.path} has nothing that a method can remove", fix="pass --students new:<size>, or --quantize true")
     return found
 
 
-def even(width: float) -> int:
-    """A feed-forward width that the kernels like, at least one such."""
-    return max(ROUND_TO, round(width / ROUND_TO) * ROUND_TO) if width else 0
+def _sizes(model: Any, parts: Anatomy, name: str, shares: Sequence[float]) -> list[int | None]:
+    """Numbers that a student may have of one of SHAPES, from many to few; None for as many as the parent, whatever that is."""
+    module = find(prune.METHODS, SHAPES[name])
+    if not module.fits(parts):
+        return [None]
+    there = module.size(model.config, parts, math.inf)
+    numbers = dict.fromkeys(module.size(model.config, parts, round(there * share)) for share in shares)
+    return [None, *(number for number in numbers if number < there)]
 
 
 def time_untrained(candidates: list[Candidate], search: Search) -> None:
@@ -240,9 +241,9 @@ def _untrained(candidate: Candidate, whole: Any, search: Search) -> Any:
     for stage, words in candidate.steps:
         if stage == "prune":
             settings = find(prune.METHODS, words["method"]).Options(keep_share=words["keep_share"])
-            return take_away(whole, search.data, words["method"], settings, search.runtime, scored=8)[0]
-        name, layers, ffn = (words.get(word) for word in ("student", "layers", "ffn"))
-        return student(whole, search.data, name, layers, ffn, search.runtime, scored=8)
+            return take_away(whole, search.data, words["method"], settings, search.runtime, scored=8).loaded
+        shape = stage_options(stage, words).shape
+        return student(whole, search.data, words.get("student"), shape, search.runtime, scored=8)
     return whole
 
 

@@ -24,6 +24,12 @@ class Options:
     student: Annotated[str | None, "the model that learns: new:<size>, or a directory of a smaller one"] = None
     layers: Annotated[int | None, "without --student: the teacher with so many of its layers", Between(1, 1000)] = None
     ffn: Annotated[int | None, "without --student: the teacher with so many neurons in each feed-forward part", Between(8, 10**6)] = None
+    heads: Annotated[int | None, "without --student: the teacher with so many heads in each attention", Between(1, 1000)] = None
+    hidden: Annotated[
+        int | None,
+        "without --student: the teacher so wide, with fewer heads where all its heads are as wide",
+        Between(1, 10**6),
+    ] = None
     method: Annotated[str, "what it learns of the teacher"] = "logits"
     training: Training = Training(epochs=6, learning_rate=1e-4)
     labels: Annotated[
@@ -36,6 +42,11 @@ class Options:
     ] = None
     data: DataOptions = DataOptions()
     settings: Any = None
+
+    @property
+    def shape(self) -> dict[str, int | None]:
+        """What a student has of a teacher's own parts, as engine.smaller.shares reads it."""
+        return {"layers": self.layers, "ffn": self.ffn, "heads": self.heads, "hidden": self.hidden}
 
 
 def distill(base: ModelDir, task: Task, data: Data, options: Options, *, out: Path, runtime: Runtime) -> tuple[ModelDir, Report]:
@@ -51,8 +62,8 @@ def distill(base: ModelDir, task: Task, data: Data, options: Options, *, out: Pa
         return _by_answers(base, task, data, options, out, runtime)
     given, left_out = unseen(data) if data.unlabelled else (None, [])
     teacher = load.load(base, task, runtime)
-    student = smaller.student(teacher, data, options.student, options.layers, options.ffn, runtime)
-    training = teach.teach(teacher, student, data, options.method, options.settings, options.training, runtime, out, given)
+    student = smaller.student(teacher, data, options.student, options.shape, runtime)
+    training = teach.teach(teacher, student, data, options.method, options.settings, options.training, runtime, out, more=given)
     model, parity = deliver.save_checked(student, data.role("tune"), out, runtime)
     report = appraise.appraise("distill", model, task, data.role("tune"), "tune", runtime, parent=base)
     report.facts |= {"training": training, "parity": parity, "parameters": student.parameters}

@@ -1,5 +1,7 @@
 """Take parts of a model away, then let it recover by learning from the whole one."""
 
+import dataclasses
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,12 +10,13 @@ from penjing.core.contracts import Task
 from penjing.core.data import Data, DataOptions
 from penjing.core.find import find
 from penjing.core.model_dir import ModelDir
-from penjing.core.options import Between
+from penjing.core.options import Between, flags
 from penjing.core.report import Report
 from penjing.core.runtime import Runtime
 from penjing.core.training import Training
 
 METHODS = "methods.prune"
+TRAININGS = "training"  # in the folder of an output while it is made: what the trainings of all rounds but the last leave
 
 
 @dataclass(frozen=True)
@@ -23,9 +26,28 @@ class Options:
     method: Annotated[str, "what is taken away"] = "feed-forward"
     recovery: Annotated[str, "method of distillation by which it recovers"] = "logits"
     scoring_rows: Annotated[int, "training rows on which importance is measured", Between(1, 1_000_000)] = 256
+    rounds: Annotated[
+        int, "take it away in so many equal ratios, each followed by its part of the epochs and importance measured anew", Between(1, 100)
+    ] = 1
     training: Training = Training(epochs=3, learning_rate=1e-4)
     data: DataOptions = DataOptions()
     settings: Any = None
+
+    def __post_init__(self) -> None:
+        if self.rounds > 1:
+            self.after(1, 1.0)  # whether the method can stop halfway
+
+    def after(self, number: int, share: float) -> Any:
+        """The settings of the method for a round, where so much has stayed of what there was at first."""
+        wanted = self.settings.keep_share ** (number / self.rounds)
+        return self.settings if self.rounds == 1 else dataclasses.replace(self.settings, keep_share=min(1.0, wanted / share))
+
+
+def idle(method: str) -> dict[str, str]:
+    """Flags that can do nothing with a method, and why."""
+    module, training = find(METHODS, method), [flag.name for flag in flags(Training)]
+    found = {} if module.LOOKS else {"scoring_rows": "looks at no rows to measure importance"}
+    return found if module.RECOVERS else found | dict.fromkeys(["recovery", "rounds", *training], "trains nothing")
 
 
 def prune(
@@ -40,15 +62,26 @@ def prune(
 
     teach.require_writer(options.recovery, task, data)
     gate.warm_up()
-    whole = load.load(base, task, runtime)
-    smaller, removed = take_away(whole, data, options.method, options.settings, runtime, options.scoring_rows, options.training)
-    training: dict[str, Any] = {}
-    if options.training.epochs and find(METHODS, options.method).RECOVERS:
-        taught_by = load.load(teacher, task, runtime) if teacher else whole
-        settings = find("methods.distill", options.recovery).Options()
-        training = teach.teach(taught_by, smaller, data, options.recovery, settings, options.training, runtime, out)
+    smaller = whole = load.load(base, task, runtime)
+    recovers = options.training.epochs and find(METHODS, options.method).RECOVERS
+    taught_by = load.load(teacher, task, runtime) if teacher and recovers else whole
+    settings = find("methods.distill", options.recovery).Options()
+    part = dataclasses.replace(options.training, epochs=options.training.epochs / options.rounds)
+    share, rounds = 1.0, list[dict[str, Any]]()
+    for number in range(1, options.rounds + 1):
+        taken = take_away(smaller, data, options.method, options.after(number, share), runtime, options.scoring_rows, options.training)
+        smaller, share = taken.loaded, share * taken.share
+        folder = out if number == options.rounds else out / f"{TRAININGS}-{number}"  # each training has its own checkpoints
+        training: dict[str, Any] = {}
+        if recovers:
+            training = teach.teach(taught_by, smaller, data, options.recovery, settings, part, runtime, folder, taken.zeros)
+        rounds.append({"share": share, "removed": taken.facts, "training": training})
+    for folder in out.glob(f"{TRAININGS}-*"):
+        shutil.rmtree(folder)
     model, parity = deliver.save_checked(smaller, data.role("tune"), out, runtime)
     report = appraise.appraise("prune", model, task, data.role("tune"), "tune", runtime, parent=base)
-    report.facts |= {"removed": removed, "training": training, "parity": parity, "parameters": smaller.parameters}
+    report.facts |= {"removed": taken.facts, "training": training, "parity": parity, "parameters": smaller.parameters}
+    if options.rounds > 1:
+        report.facts["rounds"] = rounds
     report.notes += remarks.remarks(report)
     return model, report

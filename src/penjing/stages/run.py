@@ -22,7 +22,7 @@ from penjing.core.report import Report
 from penjing.core.runtime import Runtime
 from penjing.stages import _dry_run
 from penjing.stages._checks import GROWING, require_pretrained
-from penjing.stages._frame import MAKERS, call, stage_flags, stage_options
+from penjing.stages._frame import MAKERS, call, require_useful, stage_flags, stage_options
 
 BUNDLED = Path(__file__).parents[1] / "recipes"
 SHARED = ("model", "data", "task")
@@ -142,6 +142,7 @@ def _checked(plan: dict[str, Any], table: dict[str, Any], earlier: list[str], co
             wanted=" and ".join(f'{word} = "..."' for word in missing) + " there or above the steps",
             fix=" ".join([command, *said]),
         )
+    require_useful(stage, table.get("method"), words)
     for word in words.keys() - {"stage", *NEEDED} - known:
         raise OptionError(f"{stage} has no option {word!r}", wanted=nearest(word, known))
     options = stage_options(stage, {word: value for word, value in words.items() if word in known})

@@ -30,6 +30,7 @@ class Learner(NamedTuple):
     drawn     whether all of its weights were drawn anew, so that it has learnt nothing yet
     active    paths of the modules that are in training mode; outside of them nothing drops out and no statistics move
     note      what the card says of how it was learnt; empty where the numbers say it all
+    zeros     names of the parameters whose zeros stay zeros
     """
 
     model: Any
@@ -38,6 +39,7 @@ class Learner(NamedTuple):
     drawn: bool = False
     active: tuple[str, ...] = ("",)
     note: str = ""
+    zeros: tuple[str, ...] = ()
 
 
 def whole(model: "PreTrainedModel") -> Learner:

@@ -1,10 +1,12 @@
 """What is taken away. A method has `Options` (with `keep_share`), and
 
 RECOVERS                                            whether what stays has to learn again
+LOOKS                                               whether it looks at the batches of training rows that it is shown
 fits(anatomy) -> bool                               whether the model has what the method removes
+size(config, anatomy, wanted) -> int                of those that shape a student: how many can stay, nearest to what is wanted
 apply(model, anatomy, shown, settings) -> Smaller   what stays; nothing is trained here
 
-Only what the config can say is removed, so that the smaller model is an ordinary one.
+Only what the config can say is removed, so that the smaller model is an ordinary one; `weights` alone removes nothing, it leaves zeros.
 """
 
 from collections import Counter
@@ -39,6 +41,8 @@ class Smaller(NamedTuple):
     facts        what the card says of it
     processor    a tokenizer, where that changes; None for the same
     generation   a generation_config, where that changes
+    share        of what is counted, the part that stays once numbers are rounded
+    zeros        names of the weights whose zeros stay zeros while the rest learns
     """
 
     changes: dict[str, Any]
@@ -46,3 +50,5 @@ class Smaller(NamedTuple):
     facts: dict[str, Any]
     processor: Any = None
     generation: Any = None
+    share: float = 1.0
+    zeros: tuple[str, ...] = ()

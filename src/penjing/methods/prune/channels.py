@@ -15,8 +15,9 @@ from transformers import PreTrainedModel
 from penjing.core.contracts import Anatomy, ChannelGroup
 from penjing.core.options import Between
 from penjing.methods.prune import Shown, Smaller
+from penjing.methods.prune._units import taken
 
-RECOVERS = True
+RECOVERS, LOOKS = True, False
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,10 @@ def apply(model: PreTrainedModel, anatomy: Anatomy, shown: Shown, settings: Opti
         total = changes[entry][index]
         kept = _kept(model.state_dict(), group, total, settings.keep_share)
         for name, dimension in group.tensors:
-            times, size = group.repeat.get(name, 1), weights[name].shape[dimension]
-            places = torch.arange(size).view(-1, total, times)[:, kept].flatten()  # sets, channels, each so many times in a row
-            weights[name] = weights[name].index_select(dimension, places.to(weights[name].device))
+            weights[name] = taken(weights[name], dimension, total, kept, group.repeat.get(name, 1))
         changes[entry][index] = len(kept)
-    return Smaller(changes, weights, {"channels": changes})
+    before = {entry: sum(model.config.to_dict()[entry]) for entry in changes}
+    return Smaller(changes, weights, {"channels": changes}, share=sum(map(sum, changes.values())) / sum(before.values()))
 
 
 def _kept(weights: dict[str, torch.Tensor], group: ChannelGroup, total: int, share: float) -> torch.Tensor:

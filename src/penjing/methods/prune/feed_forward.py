@@ -1,33 +1,26 @@
-"""Narrow the feed-forward part of every block to its most important neurons.
+"""Narrow the feed-forward part of every block to its most important neurons, each block to its own."""
 
-Importance is first-order Taylor: how much the loss would change if the neuron were silent, |activation x gradient| summed over tokens.
-Molchanov et al. 2017, "Pruning convolutional neural networks for resource efficient inference", section 2.2.
-
-Letters   F neurons of a feed-forward layer
-"""
-
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-import torch
-from torch import nn
 from transformers import PreTrainedModel
 
-from penjing.core.contracts import Anatomy, Batch, RowLoss
+from penjing.core.contracts import Anatomy, Units
 from penjing.core.options import Between
 from penjing.methods.prune import Shown, Smaller
+from penjing.methods.prune._units import ROUND_TO, Importance, best, cut, entries, nearest, scored
 
-ROUND_TO = 8  # neurons; matrix kernels work in multiples of it
-
-RECOVERS = True
+RECOVERS = LOOKS = True
 
 
 @dataclass(frozen=True)
 class Options:
-    """How much stays."""
+    """How much stays, and what."""
 
     keep_share: Annotated[float, "share of the feed-forward neurons that stays", Between(0.01, 1)] = 0.5
+    importance: Annotated[
+        Importance, "what says how much a neuron matters: how the loss changes without it, its weights, or what it gives"
+    ] = "taylor"
 
 
 def fits(anatomy: Anatomy) -> bool:
@@ -35,49 +28,24 @@ def fits(anatomy: Anatomy) -> bool:
     return bool(anatomy.feed_forward and anatomy.width)
 
 
+def size(config: Any, anatomy: Anatomy, wanted: float) -> int:
+    """How many neurons can stay in a layer, nearest to what is wanted."""
+    width = config.to_dict()[anatomy.width[0]]
+    return nearest(config, [*range(ROUND_TO, width, ROUND_TO), width], wanted, lambda count: dict.fromkeys(anatomy.width, count))
+
+
 def apply(model: PreTrainedModel, anatomy: Anatomy, shown: Shown, settings: Options) -> Smaller:
-    """The model with the same number of neurons in every block, each block its own most important ones."""
-    narrow = [name for _, name in anatomy.feed_forward]
-    width = model.get_parameter(f"{narrow[0]}.weight").shape[1]
-    keep = min(width, max(ROUND_TO, round(width * settings.keep_share / ROUND_TO) * ROUND_TO))
-    scores = importance(model, narrow, shown.batches, shown.loss)
+    """The model with the same number of neurons in every block."""
     weights = dict(model.state_dict())
-    lost = []
-    for widen, name in anatomy.feed_forward:
-        kept = scores[name].topk(keep).indices.sort().values
-        lost.append(1 - (scores[name][kept].sum() / scores[name].sum().clamp(min=1e-30)).item())
-        for wide in widen:
-            for part in ("weight", "bias"):
-                if f"{wide}.{part}" in weights:
-                    weights[f"{wide}.{part}"] = weights[f"{wide}.{part}"][kept]
-        weights[f"{name}.weight"] = weights[f"{name}.weight"][:, kept]
-    facts = {"width": f"{keep} of {width}", "importance_lost_share": round(sum(lost) / len(lost), 4)}
-    return Smaller(dict.fromkeys(anatomy.width, keep), weights, facts)
-
-
-def importance(
-    model: nn.Module, narrow: list[str], batches: Iterable[Batch], loss: Callable[[Any, Batch], RowLoss]
-) -> dict[str, torch.Tensor]:
-    """(F,) for each layer named in `narrow`, whose inputs are the neurons."""
-    scores = {name: torch.zeros(model.get_parameter(f"{name}.weight").shape[1]) for name in narrow}
-
-    def listen(name: str) -> Callable[[nn.Module, Any], None]:
-        def hook(_: nn.Module, inputs: Any) -> None:
-            activation = inputs[0]
-
-            def note(gradient: torch.Tensor) -> None:
-                scores[name] += (activation * gradient).detach().flatten(0, -2).sum(0).abs().cpu()
-
-            activation.register_hook(note)
-
-        return hook
-
-    hooks = [model.get_submodule(name).register_forward_pre_hook(listen(name)) for name in narrow]
-    try:
-        for batch in batches:
-            loss(model(**batch.inputs), batch).mean().backward()
-    finally:
-        for hook in hooks:
-            hook.remove()
-        model.zero_grad()
-    return scores
+    total = model.config.to_dict()[anatomy.width[0]]
+    sets = tuple(
+        (narrow, (*((f"{wide}.{part}", 0) for wide in widen for part in ("weight", "bias") if f"{wide}.{part}" in weights),
+                  (f"{narrow}.weight", 1)))
+        for widen, narrow in anatomy.feed_forward
+    )  # fmt: skip
+    neurons = Units(dict.fromkeys(anatomy.width, 1), total, sets, free=True)
+    count = size(model.config, anatomy, total * settings.keep_share)
+    kept, lost = best(scored(model, settings.importance, neurons, shown), count)
+    cut(weights, neurons, kept)
+    facts = {"width": f"{count} of {total}", "importance_lost_share": lost}
+    return Smaller(entries(neurons, count), weights, facts, share=count / total)

@@ -5,7 +5,7 @@ find evenly kept and top-dropped layers about equal after recovery.
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy
 from transformers import PreTrainedModel
@@ -14,7 +14,7 @@ from penjing.core.contracts import Anatomy
 from penjing.core.options import Between
 from penjing.methods.prune import Shown, Smaller
 
-RECOVERS = True
+RECOVERS, LOOKS = True, False
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,11 @@ def fits(anatomy: Anatomy) -> bool:
     return any(len(blocks) > 1 for blocks in anatomy.depth.values())
 
 
+def size(config: Any, anatomy: Anatomy, wanted: float) -> int:
+    """How many blocks can stay in the deepest stack, nearest to what is wanted."""
+    return round(max(1, min(wanted, max(map(len, anatomy.depth.values())))))
+
+
 def apply(model: PreTrainedModel, anatomy: Anatomy, shown: Shown, settings: Options) -> Smaller:
     """The model with some of its blocks, renumbered."""
     kept = {entry: kept_blocks(len(blocks), max(1, round(len(blocks) * settings.keep_share))) for entry, blocks in anatomy.depth.items()}
@@ -41,7 +46,8 @@ def apply(model: PreTrainedModel, anatomy: Anatomy, shown: Shown, settings: Opti
         elif block in taken:  # what only the first block has, as the table of distances of T5, stays there
             weights[name] = whole.get(taken[block] + name.removeprefix(block), value)
     facts = {"blocks": f"{sum(map(len, kept.values()))} of {len(anatomy.blocks)}", "kept": [*kept.values()]}
-    return Smaller({entry: len(numbers) for entry, numbers in kept.items()}, weights, facts)
+    left = {entry: len(numbers) for entry, numbers in kept.items()}
+    return Smaller(left, weights, facts, share=sum(left.values()) / sum(map(len, anatomy.depth.values())))
 
 
 def kept_blocks(total: int, num_kept: int) -> list[int]:

@@ -21,7 +21,7 @@ from penjing.core.options import Between
 from penjing.methods.prune import Shown, Smaller
 from penjing.methods.prune._tokenizer import closed, trimmed
 
-RECOVERS = False
+RECOVERS = LOOKS = False
 LISTS = ("suppress_tokens", "begin_suppress_tokens", "bad_words_ids")  # what is never written, by its numbers
 UNCLEAR = ("forced_decoder_ids", "sequence_bias")
 
