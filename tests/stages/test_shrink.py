@@ -7,7 +7,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 import penjing
-from penjing.core.errors import DataError
+from penjing.core.errors import DataError, ModelError
 from penjing.core.model_dir import ModelDir
 from penjing.core.report import Report
 from penjing.engine import remarks
@@ -130,3 +130,8 @@ def test_the_search_halves_its_way_to_the_smallest_shape_that_is_likely_to_pass(
     _search.train([_search.Candidate(str(number), (("layers", 0.5),)) for number in range(7)], 0.03, search)
     passed = [int(name) for name in tried if int(name) <= provable]
     assert len(tried) <= 3 and max(passed, default=-1) == provable
+
+
+def test_a_student_larger_than_the_parent_is_refused_before_anything_is_trained(text_parent, reviews, tmp_path, runtime):
+    with pytest.raises(ModelError, match="new:bert-mini is larger than its teacher"):
+        penjing.shrink(text_parent, reviews, students=["new:bert-mini"], floor="20", quantize=False, out=tmp_path / "out", runtime=runtime)

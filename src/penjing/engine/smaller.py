@@ -53,7 +53,7 @@ def student(teacher: Loaded, data: Data, name: str | None, layers: int | None, f
     """
     if name:
         found = create.begun(name, teacher.task, data.role("train"), runtime, teacher.processor)
-        _require_student(name, found, teacher)
+        require_student(name, found, teacher)
         return found
     found = teacher
     for method, share in shares(anatomy(teacher.model), teacher.model.config, layers, ffn):
@@ -61,7 +61,8 @@ def student(teacher: Loaded, data: Data, name: str | None, layers: int | None, f
     return found
 
 
-def _require_student(name: str, student: Loaded, teacher: Loaded) -> None:
+def require_student(name: str, student: Loaded, teacher: Loaded) -> None:
+    """Raise ModelError for a student that is larger than its teacher, or that reads other tokens."""
     if student.parameters > teacher.parameters:
         raise ModelError(
             f"{name} is larger than its teacher: {student.parameters:,} parameters, the teacher {teacher.parameters:,}",

@@ -22,7 +22,7 @@ from penjing.engine import appraise, create, load, relabel
 from penjing.engine.anatomy import anatomy
 from penjing.engine.baseline import measure_baseline
 from penjing.engine.measure import quality
-from penjing.engine.smaller import take_away
+from penjing.engine.smaller import require_student, take_away
 from penjing.engine.verdict import floor_share, primary, verdict
 from penjing.maths.agreement import rows_at_full_agreement, rows_needed_for_agreement
 from penjing.maths.intervals import resample
@@ -205,6 +205,7 @@ def time_untrained(candidates: list[Candidate], search: Search) -> None:
         if candidate.student:
             rows = search.data.role("train")
             smaller = create.create(candidate.student.removeprefix(NEW), search.task, rows, search.runtime, whole.processor)
+            require_student(candidate.student, smaller, whole)
         else:
             smaller = whole
             for method, share in candidate.steps:
