@@ -31,7 +31,7 @@ def test_tasks_and_methods_are_listed_with_their_first_line(capsys):
     assert cli.main(["methods"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("prune --method layers ") for line in lines)
-    assert any(line.startswith("finetune --augment crop ") for line in lines)
+    assert any(line.startswith("--augment crop ") for line in lines)
 
 
 def test_one_name_tells_all_of_it(capsys):

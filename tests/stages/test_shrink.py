@@ -7,6 +7,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 import penjing
+from penjing.core.errors import ModelError
 from penjing.core.model_dir import MADE, ModelDir
 from penjing.core.report import Report
 from penjing.engine import remarks
@@ -205,3 +206,8 @@ def test_a_search_keeps_to_its_budget(tmp_path, monkeypatch, runtime):
     _search.train(shapes, 0.03, search)
     assert learnt[0][1] == 0.1 and [epochs for _, epochs in learnt[1:-1]] == [4, 4] and 0.5 <= learnt[-1][1] < 4
     assert 90 <= now[0] <= 110
+
+
+def test_a_student_larger_than_the_parent_is_refused_before_anything_is_trained(text_parent, reviews, tmp_path, runtime):
+    with pytest.raises(ModelError, match="new:bert-mini is larger than its teacher"):
+        penjing.shrink(text_parent, reviews, students=["new:bert-mini"], floor="20", quantize=False, out=tmp_path / "out", runtime=runtime)

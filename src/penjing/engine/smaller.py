@@ -72,7 +72,7 @@ def student(
     """
     if name:
         found = create.begun(name, teacher.task, data.role("train"), runtime, teacher.processor)
-        _require_student(name, found, teacher)
+        require_student(name, found, teacher)
         return found
     found = teacher
     for method, share in shares(dissected(teacher.model), teacher.model.config, shape):
@@ -80,7 +80,8 @@ def student(
     return found
 
 
-def _require_student(name: str, student: Loaded, teacher: Loaded) -> None:
+def require_student(name: str, student: Loaded, teacher: Loaded) -> None:
+    """Raise ModelError for a student that is larger than its teacher, or that reads other tokens."""
     if student.parameters > teacher.parameters:
         raise ModelError(
             f"{name} is larger than its teacher: {student.parameters:,} parameters, the teacher {teacher.parameters:,}",

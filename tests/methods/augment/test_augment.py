@@ -36,6 +36,36 @@ def test_word_noise_of_a_script_without_spaces_moves_characters():
     assert set(found) == set(text) and 0.9 < len(found) / len(text) < 0.99
 
 
+def test_excerpts_are_a_row_of_words_of_the_text_and_one_of_another_as_many_as_the_text_has():
+    words, others = [f"w{i}" for i in range(8)], [f"o{i}" for i in range(20)]
+    own, first = [], []
+    for key in range(800):
+        found = apply("excerpts", " ".join(words), 0.5, rng(key), lambda: " ".join(others)).split()
+        mine, theirs = ([word for word in found if word[0] == letter] for letter in "wo")
+        assert len(found) == 8 and found in (mine + theirs, theirs + mine)
+        for part, whole in ((mine, words), (theirs, others)):
+            assert not part or part == whole[whole.index(part[0]) : whole.index(part[0]) + len(part)]
+        own.append(len(mine))
+        first += [found[0] == mine[0]] if theirs else []
+    assert stats.chisquare(numpy.bincount(own, minlength=9)[1:]).pvalue > 1e-3
+    assert stats.binomtest(sum(first), len(first)).pvalue > 1e-3
+
+
+def test_excerpts_of_a_script_without_spaces_are_characters_and_stand_without_a_space():
+    text, other = "房间很干净服务也热情", "早餐一般"
+    for key in range(60):
+        found = apply("excerpts", text, 0.5, rng(key), lambda: other)
+        mine = "".join(c for c in found if c in text)
+        assert " " not in found and mine in text and found.replace(mine, "") in other and 5 <= len(found) <= len(text)
+    assert " " in apply("excerpts", text, 0.5, rng(1), lambda: "fine food here")
+
+
+def test_excerpts_leave_a_word_alone_and_take_all_of_a_shorter_text():
+    assert apply("excerpts", "fine", 1.0, rng(), None) == "fine"
+    found = {apply("excerpts", "a b c d e", 1.0, rng(key), lambda: "z") for key in range(40)}
+    assert all("z" in each or each == "a b c d e" for each in found)
+
+
 def test_typos_touch_two_letters_of_a_hundred_and_no_digits():
     text = "abcdefgh 12345678 " * 2000
     found = apply("typos", text, 0.5, rng())
