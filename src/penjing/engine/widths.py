@@ -34,10 +34,8 @@ def dissected(model: PreTrainedModel) -> Anatomy:
     heads = _heads(model, parts)
     if heads is None or not isinstance(width, int):
         return parts
-    places, doubled = (
-        {name: {dim} for _, tensors in heads.sets for name, dim in tensors},
-        {name: 2 * known[name] for name in heads.settings},
-    )
+    places = {name: {dimension} for _, tensors in heads.sets for name, dimension in tensors}
+    doubled = {name: 2 * known[name] for name in heads.settings}
     heads = dataclasses.replace(heads, free=_larger(model, {**doubled, **heads.fixed}) == places)
     entries = [entry, *(name for name in ALIKE if known.get(name) == width)]
     inner = {name: 4 * width for name in INNER if name in known and known[name] is None}
