@@ -77,6 +77,14 @@ def unseen(data: Data) -> tuple[Examples, list[str]]:
     return given.take(numpy.flatnonzero(role < 0)), notes
 
 
+def taught_too(data: Data) -> tuple[Examples | None, dict[str, Any]]:
+    """The rows on which a teacher is asked beside those of `data`, None where none were given; what a report says of them."""
+    if data.unlabelled is None:
+        return None, {}
+    given, left_out = unseen(data)
+    return given, {"unlabelled": {**described(given), "left_out": left_out}}
+
+
 def described(given: Examples) -> dict[str, Any]:
     """What a report says of rows without labels that were learnt from."""
     return {"name": given.name, "fingerprint": given.fingerprint, "licence": given.licence, "rows": len(given)}

@@ -118,7 +118,7 @@ def require_possible(stage: str, base: ModelDir | str, options: Any, task: type[
         from penjing.engine.teach import require_writer
 
         require_writer(method, task)
-    if stage == "distill" and options.unlabelled:
+    if stage in TAUGHT and options.unlabelled:
         _require_soft(options, task)
     require_device(runtime)
     if generation := vars(options).get("generation"):
@@ -232,10 +232,10 @@ def _require_augmentations(stage: str, options: Any, task: type[Task]) -> None:
 def _require_soft(options: Any, task: type[Task]) -> None:
     """Raise OptionError for rows without labels that a student could learn nothing of."""
     reasons = {
-        "with --labels no row needs one": bool(options.labels),
+        "with --labels no row needs one": bool(vars(options).get("labels")),
         "rows of this task have none": not task.target_columns,
         "this task compares rows with each other": task.interact,
-        "--soft-share 0 learns nothing of the teacher": options.settings.soft_share == 0 and not find(DISTILL, options.method).WRITES,
+        "--soft-share 0 learns nothing of the teacher": _learns_nothing_soft(options),
     }
     for reason in (reason for reason, holds in reasons.items() if holds):
         raise OptionError(
@@ -243,6 +243,12 @@ def _require_soft(options: Any, task: type[Task]) -> None:
             wanted="none",
             fix="leave --unlabelled out, or put these rows among DATA",
         )
+
+
+def _learns_nothing_soft(options: Any) -> bool:
+    """Whether distill was told to learn from labels alone."""
+    settings = vars(vars(options).get("settings") or options)
+    return settings.get("soft_share") == 0 and not find(DISTILL, options.method).WRITES
 
 
 def _read_by(task: type[Task]) -> str:

@@ -39,7 +39,7 @@ from penjing.stages import distill, prune, quantize
 from penjing.stages._clock import Clock
 from penjing.stages._frame import plain_options, stage_flags, stage_options
 
-KEPT = ("training", "removed", "parameters", "quantized", "parity")  # of what a stage found out, for the card
+KEPT = ("training", "removed", "parameters", "unlabelled", "quantized", "parity")  # of what a stage found out, for the card
 STAGES: dict[str, Callable[..., tuple[ModelDir, Report]]] = {
     "distill": distill.distill,
     "prune": prune.prune,
@@ -51,6 +51,7 @@ WORTH = 0.98  # of the bytes must be left at most, or the tokens are not worth i
 SURE = 0.5  # chance of being proven from which on the search goes on to smaller shapes
 LEVEL = 1.2  # shapes whose costs differ by less than this factor are rivals
 LEAST_EPOCHS = 0.5  # which a training is cut down to at most where the budget is short
+ASKED = 4  # times that the proof rows are answered, by the parent and its children, and that reasons take as much time
 PROBED_ROWS = 256  # learnt from to see how fast a training goes
 Step = tuple[str, dict[str, Any]]  # a stage and its words
 
@@ -117,7 +118,9 @@ def begin(base: ModelDir, task: Task, data: Data, options: Any, work: Path, runt
     clock = Clock(options.budget, work)
     if options.floor_agreement:
         data, options = relabel.by_parent(data, base, task, runtime), dataclasses.replace(options, floor=options.floor_agreement)
-    tuned = appraise.predict(base, task, data.role("tune"), runtime)
+    started, tune = clock.spent(), data.role("tune")
+    tuned = appraise.predict(base, task, tune, runtime)
+    clock.aside = (clock.spent() - started) * (2 + ASKED * (data.role("proof").units or 0) / max(1, len(tune)))
     return Search(base, base, (), task, data, options, runtime, work, clock, tuned)
 
 
@@ -180,6 +183,7 @@ def shapes(search: Search) -> list[Candidate]:
     model = load.load(search.whole, search.task, search.runtime).model
     parts, learning = dissected(model), dict(vars(search.options.training))
     learning["augment"] = learning["augment"] or for_teachers(search.task) or None
+    learning["unlabelled"] = search.options.unlabelled
     taught = {**learning, "method": search.options.recovery}
     found = [Candidate("whole")] if search.options.quantize or search.whole is not search.base else []
     for share in CHANNEL_SHARES if parts.channels else ():

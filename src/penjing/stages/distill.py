@@ -12,7 +12,7 @@ from penjing.core.options import Between
 from penjing.core.report import Report
 from penjing.core.runtime import Runtime
 from penjing.core.training import Training
-from penjing.core.unlabelled import described, unseen
+from penjing.core.unlabelled import taught_too
 
 METHODS = "methods.distill"
 
@@ -60,16 +60,14 @@ def distill(base: ModelDir, task: Task, data: Data, options: Options, *, out: Pa
     gate.warm_up()
     if task.taught:
         return _by_answers(base, task, data, options, out, runtime)
-    given, left_out = unseen(data) if data.unlabelled else (None, [])
+    more, told = taught_too(data)
     teacher = load.load(base, task, runtime)
     student = smaller.student(teacher, data, options.student, options.shape, runtime)
-    training = teach.teach(teacher, student, data, options.method, options.settings, options.training, runtime, out, more=given)
+    training = teach.teach(teacher, student, data, options.method, options.settings, options.training, runtime, out, more=more)
     model, parity = deliver.save_checked(student, data.role("tune"), out, runtime)
     report = appraise.appraise("distill", model, task, data.role("tune"), "tune", runtime, parent=base)
-    report.facts |= {"training": training, "parity": parity, "parameters": student.parameters}
-    if given is not None:
-        report.facts["unlabelled"] = {**described(given), "left_out": left_out}
-        report.notes += left_out
+    report.facts |= {"training": training, "parity": parity, "parameters": student.parameters, **told}
+    report.notes += told.get("unlabelled", {}).get("left_out", [])
     return model, report
 
 

@@ -14,6 +14,7 @@ from penjing.core.options import Between, flags
 from penjing.core.report import Report
 from penjing.core.runtime import Runtime
 from penjing.core.training import Training
+from penjing.core.unlabelled import taught_too
 
 METHODS = "methods.prune"
 TRAININGS = "training"  # in the folder of an output while it is made: what the trainings of all rounds but the last leave
@@ -30,6 +31,9 @@ class Options:
         int, "take it away in so many equal ratios, each followed by its part of the epochs and importance measured anew", Between(1, 100)
     ] = 1
     training: Training = Training(epochs=3, learning_rate=1e-4)
+    unlabelled: Annotated[
+        str | None, "more rows, without labels, on which the teacher's answers are learnt: a file or folder with the columns of DATA"
+    ] = None
     data: DataOptions = DataOptions()
     settings: Any = None
 
@@ -47,7 +51,7 @@ def idle(method: str) -> dict[str, str]:
     """Flags that can do nothing with a method, and why."""
     module, training = find(METHODS, method), [flag.name for flag in flags(Training)]
     found = {} if module.LOOKS else {"scoring_rows": "looks at no rows to measure importance"}
-    return found if module.RECOVERS else found | dict.fromkeys(["recovery", "rounds", *training], "trains nothing")
+    return found if module.RECOVERS else found | dict.fromkeys(["recovery", "rounds", "unlabelled", *training], "trains nothing")
 
 
 def prune(
@@ -66,6 +70,7 @@ def prune(
     recovers = options.training.epochs and find(METHODS, options.method).RECOVERS
     taught_by = load.load(teacher, task, runtime) if teacher and recovers else whole
     settings = find("methods.distill", options.recovery).Options()
+    more, told = taught_too(data)
     part = dataclasses.replace(options.training, epochs=options.training.epochs / options.rounds)
     share, rounds = 1.0, list[dict[str, Any]]()
     for number in range(1, options.rounds + 1):
@@ -74,14 +79,14 @@ def prune(
         folder = out if number == options.rounds else out / f"{TRAININGS}-{number}"  # each training has its own checkpoints
         training: dict[str, Any] = {}
         if recovers:
-            training = teach.teach(taught_by, smaller, data, options.recovery, settings, part, runtime, folder, taken.zeros)
+            training = teach.teach(taught_by, smaller, data, options.recovery, settings, part, runtime, folder, taken.zeros, more)
         rounds.append({"share": share, "removed": taken.facts, "training": training})
     for folder in out.glob(f"{TRAININGS}-*"):
         shutil.rmtree(folder)
     model, parity = deliver.save_checked(smaller, data.role("tune"), out, runtime)
     report = appraise.appraise("prune", model, task, data.role("tune"), "tune", runtime, parent=base)
-    report.facts |= {"removed": taken.facts, "training": training, "parity": parity, "parameters": smaller.parameters}
+    report.facts |= {"removed": taken.facts, "training": training, "parity": parity, "parameters": smaller.parameters, **told}
     if options.rounds > 1:
         report.facts["rounds"] = rounds
-    report.notes += remarks.remarks(report)
+    report.notes += [*told.get("unlabelled", {}).get("left_out", []), *remarks.remarks(report)]
     return model, report

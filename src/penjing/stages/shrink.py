@@ -52,6 +52,9 @@ class Options:
     recovery: Annotated[str, "method of distillation by which candidates learn"] = "logits"
     reasons: Annotated[bool, "also whether the child has the parent's reasons, where answers of the task can be explained"] = True
     training: Training = Training(epochs=3, learning_rate=1e-4)
+    unlabelled: Annotated[
+        str | None, "more rows, without labels, on which the parent's answers are learnt: a file or folder with the columns of DATA"
+    ] = None
     data: DataOptions = DataOptions()
 
 
