@@ -1,0 +1,70 @@
+"""Models whose weights are stored in few bits, in the form of compressed-tensors, as torch runs them.
+
+transformers leaves them packed until the first forward pass, and then unpacks all at once. Here each layer is unpacked for its own turn
+alone, so that a model is never larger in memory than its file and one layer.
+"""
+
+import contextlib
+import io
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from penjing.maths import few_bits
+
+PACKED = "pack-quantized"
+
+
+def is_packed(config: dict[str, Any]) -> bool:
+    """Whether a config.json says that weights of layers are packed so."""
+    return bool((config.get("quantization_config") or {}).get("format") == PACKED)
+
+
+def precision(config: dict[str, Any]) -> str | None:
+    """The bits of its layers as a card names them, "int4 weights"; None where none are packed."""
+    if not is_packed(config):
+        return None
+    bits = sorted({scheme["weights"]["num_bits"] for scheme in config["quantization_config"]["config_groups"].values()})
+    return f"int{' and '.join(map(str, bits))} weights"
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without the bars of compressed-tensors, which has no switch for them."""
+    with contextlib.redirect_stderr(io.StringIO()):
+        yield
+
+
+def keep_packed(model: PreTrainedModel) -> None:
+    """Let the layers of a model that was just loaded unpack themselves, each time they are called, and nothing before."""
+    model.hf_quantizer.compressor.remove_decompression_hook(model)
+    for module in _layers(model):
+        module.forward = partial(_forward, module)  # type: ignore[method-assign]
+
+
+def unpack(model: PreTrainedModel) -> None:
+    """Make it a plain model, of the weights that it stands for, in the dtype it was loaded in: to train or to change it."""
+    model.hf_quantizer.compressor.remove_decompression_hook(model)
+    for path, module in [(path, module) for path, module in model.named_modules() if module in _layers(model)]:
+        plain = nn.Linear(1, 1, bias=module.bias is not None)
+        plain.in_features, plain.out_features = module.in_features, module.out_features
+        plain.weight, plain.bias = nn.Parameter(_weight(module)), module.bias
+        model.set_submodule(path, plain)
+    model.hf_quantizer.remove_quantization_config(model)
+
+
+def _layers(model: nn.Module) -> list[Any]:
+    return [module for module in model.modules() if "weight_packed" in module._parameters]
+
+
+def _forward(layer: Any, inputs: Tensor) -> Tensor:
+    return torch.nn.functional.linear(inputs, _weight(layer), layer.bias)
+
+
+def _weight(layer: Any) -> Tensor:
+    bits = layer.quantization_scheme.weights.num_bits
+    return few_bits.restored(few_bits.unpacked(layer.weight_packed, bits, layer.in_features), layer.weight_scale)
