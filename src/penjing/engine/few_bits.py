@@ -41,24 +41,28 @@ def quiet() -> Iterator[None]:
 
 def keep_packed(model: PreTrainedModel) -> None:
     """Let the layers of a model that was just loaded unpack themselves, each time they are called, and nothing before."""
-    model.hf_quantizer.compressor.remove_decompression_hook(model)
-    for module in _layers(model):
-        module.forward = partial(_forward, module)  # type: ignore[method-assign]
+    _quantizer(model).compressor.remove_decompression_hook(model)
+    for _, layer in _layers(model):
+        layer.forward = partial(_forward, layer)
 
 
 def unpack(model: PreTrainedModel) -> None:
     """Make it a plain model, of the weights that it stands for, in the dtype it was loaded in: to train or to change it."""
-    model.hf_quantizer.compressor.remove_decompression_hook(model)
-    for path, module in [(path, module) for path, module in model.named_modules() if module in _layers(model)]:
-        plain = nn.Linear(1, 1, bias=module.bias is not None)
-        plain.in_features, plain.out_features = module.in_features, module.out_features
-        plain.weight, plain.bias = nn.Parameter(_weight(module)), module.bias
+    _quantizer(model).compressor.remove_decompression_hook(model)
+    for path, layer in _layers(model):
+        plain = nn.Linear(1, 1, bias=layer.bias is not None)
+        plain.in_features, plain.out_features = layer.in_features, layer.out_features
+        plain.weight, plain.bias = nn.Parameter(_weight(layer)), layer.bias
         model.set_submodule(path, plain)
-    model.hf_quantizer.remove_quantization_config(model)
+    _quantizer(model).remove_quantization_config(model)
 
 
-def _layers(model: nn.Module) -> list[Any]:
-    return [module for module in model.modules() if "weight_packed" in module._parameters]
+def _quantizer(model: Any) -> Any:
+    return model.hf_quantizer
+
+
+def _layers(model: nn.Module) -> list[tuple[str, Any]]:
+    return [(path, module) for path, module in model.named_modules() if "weight_packed" in module._parameters]
 
 
 def _forward(layer: Any, inputs: Tensor) -> Tensor:
