@@ -7,10 +7,8 @@ alone, so that a model is never larger in memory than its file and one layer.
 import contextlib
 import io
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -43,7 +41,8 @@ def keep_packed(model: PreTrainedModel) -> None:
     """Let the layers of a model that was just loaded unpack themselves, each time they are called, and nothing before."""
     _quantizer(model).compressor.remove_decompression_hook(model)
     for _, layer in _layers(model):
-        layer.forward = partial(_forward, layer)
+        layer.__dict__.pop("forward")  # of compressed-tensors; it holds the layer, which would outlast its model
+        layer.__class__ = _Packed
 
 
 def unpack(model: PreTrainedModel) -> None:
@@ -65,8 +64,9 @@ def _layers(model: nn.Module) -> list[tuple[str, Any]]:
     return [(path, module) for path, module in model.named_modules() if "weight_packed" in module._parameters]
 
 
-def _forward(layer: Any, inputs: Tensor) -> Tensor:
-    return torch.nn.functional.linear(inputs, _weight(layer), layer.bias)
+class _Packed(nn.Linear):
+    def forward(self, input: Tensor) -> Tensor:
+        return nn.functional.linear(input, _weight(self), self.bias)
 
 
 def _weight(layer: Any) -> Tensor:

@@ -74,8 +74,8 @@ class Rewriter:
         return track(owning, what, len(owning), self._quiet)
 
     def take(self, path: str) -> dict[str, Tensor]:
-        """The own tensors of a module, floating ones in fp32."""
-        return {own: _float(self._weights[name]) for own, name in self._own(path).items()}
+        """The own tensors of a module, as they are stored."""
+        return {own: self._weights[name] for own, name in self._own(path).items()}
 
     def put(self, path: str, tensors: Mapping[str, Tensor]) -> None:
         """Write a module."""

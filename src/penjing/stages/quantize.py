@@ -11,7 +11,7 @@ from penjing.core.contracts import Task
 from penjing.core.data import Data, DataOptions
 from penjing.core.errors import OptionError
 from penjing.core.find import find
-from penjing.core.model_dir import ModelDir
+from penjing.core.model_dir import INDEX, ModelDir
 from penjing.core.options import Between
 from penjing.core.progress import say
 from penjing.core.report import Report
@@ -152,7 +152,7 @@ def write_weights(
         rewriter = rewriting.from_memory(whole, out, batch, runtime)
     facts = method.rewrite(rewriter, options.settings)
     rewriter.finish(out)
-    for path in base.companions():
+    for path in (each for each in base.companions() if each.name != INDEX):
         shutil.copyfile(path, out / path.name)
     config = base.config | {"architectures": [type(rewriter.model).__name__]} | facts.pop("config")
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")

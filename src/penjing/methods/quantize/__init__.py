@@ -41,7 +41,7 @@ class Rewriting(Protocol):
         """Paths of all modules with tensors of their own, counted on the terminal as `what`."""
 
     def take(self, path: str) -> dict[str, Tensor]:
-        """The own tensors of a module by their names in it, floating ones in fp32."""
+        """The own tensors of a module by their names in it, as they are stored."""
 
     def put(self, path: str, tensors: Mapping[str, Tensor]) -> None:
         """Write a module, once."""

@@ -19,6 +19,7 @@ from penjing.maths import few_bits
 from penjing.methods.quantize import Rewriting
 
 SMALL = 2**13  # weights of a layer: below it few bits save less than what stands around them, and the last layer keeps its precision
+AT_ONCE = 2**24  # weights in fp32
 HEAD_BITS = 8  # of what makes logits of thousands of tokens, on which every answer depends
 
 
@@ -77,9 +78,12 @@ def scales(weight: Tensor, layer: Layer, dtype: torch.dtype) -> Tensor:
 
 
 def nearest(weight: Tensor, layer: Layer, dtype: torch.dtype) -> Stored:
-    """A weight (N, K) rounded to the nearest."""
-    scale = scales(weight, layer, dtype)
-    return Stored(few_bits.rounded(weight, scale, layer.bits), scale)
+    """A weight (N, K) rounded to the nearest, some rows at a time: a table of logits takes gigabytes in fp32."""
+    parts = []
+    for rows in weight.split(max(1, AT_ONCE // weight.shape[1])):
+        scale = scales(rows.float(), layer, dtype)
+        parts.append(Stored(few_bits.rounded(rows.float(), scale, layer.bits), scale))
+    return Stored(*(torch.cat(part) for part in zip(*parts)))
 
 
 def tensors(stored: Stored, bits: int, dtype: torch.dtype) -> dict[str, Tensor]:
