@@ -27,7 +27,7 @@ def precision(config: dict[str, Any]) -> str | None:
     if not is_packed(config):
         return None
     bits = sorted({scheme["weights"]["num_bits"] for scheme in config["quantization_config"]["config_groups"].values()})
-    return f"int{' and '.join(map(str, bits))} weights"
+    return f"int{'/'.join(map(str, bits))} weights"
 
 
 @contextlib.contextmanager

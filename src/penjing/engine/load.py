@@ -140,7 +140,9 @@ def outline(base: ModelDir, task: type[Task], runtime: Runtime) -> PreTrainedMod
 def skeleton(base: ModelDir, task: type[Task], runtime: Runtime) -> PreTrainedModel:
     """The module without its parameters; buffers that are in no file, such as the frequencies of positions, are there."""
     with need("accelerate", "quant").init_empty_weights(include_buffers=False):
-        return _unfilled(base, task, runtime)
+        model = _unfilled(base, task, runtime)
+    model.tie_weights()  # each was made anew
+    return model
 
 
 def _unfilled(base: ModelDir, task: type[Task], runtime: Runtime) -> PreTrainedModel:

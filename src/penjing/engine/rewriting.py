@@ -7,7 +7,7 @@ files lie where a run that was killed finds them.
 import contextlib
 import copy
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from penjing.core.contracts import Batch, Task
 from penjing.core.durable import settle
@@ -93,10 +94,10 @@ class Rewriter:
     def run(self, visit: Visit, paths: Mapping[str, object]) -> None:
         """One pass of the calibration rows, all in one batch; a module has its weights while it computes.
 
-        Raises ModelError for a model that reads weights of a module without calling it, where there is no room to hold them all.
+        Raises ModelError without a batch.
         """
         if self._batch is None:
-            raise ValueError("no calibration rows")
+            raise ModelError("there are no rows to calibrate on")
         inputs, left = self._batch.inputs, set(paths)
 
         def fill(path: str, module: nn.Module, given: tuple[Any, ...]) -> None:
@@ -110,6 +111,29 @@ class Rewriter:
             for own, value in held.items():
                 _place(module, own, value)
 
+        with progress("calibrating layers", len(paths), self._quiet) as shown:
+            self._pass(fill, inputs)
+
+    @torch.inference_mode()
+    def readers(self, paths: Mapping[str, object]) -> dict[str, list[str]]:
+        """What reads each norm is seen in one pass of a single row; a norm is what gives half of its output for half of its weights."""
+        if self._batch is None:
+            raise ModelError("there are no rows to calibrate on")
+        reading = _Reading({path: self.model.get_submodule(path) for path in paths})
+
+        def fill(path: str, module: nn.Module, given: tuple[Any, ...]) -> None:
+            for own, name in self._names[path].items():
+                _place(module, own, _float(self._weights[name]))
+            if len(given) == 1 and not next(module.children(), None) and path not in paths:
+                reading.try_norm(path, module, *given)
+
+        with reading:
+            self._pass(fill, {name: value[:1] for name, value in self._batch.inputs.items()}, reading.given)
+        return reading.found()
+
+    def _pass(self, fill: Callable[..., None], inputs: dict[str, Tensor], given: Callable[..., None] | None = None) -> None:
+        """Run the model; `fill` gives each module its tensors before it is called, `given` sees its output; then they are taken away."""
+
         def empty(before: dict[str, nn.Parameter | None], module: nn.Module, *_: Any) -> None:
             module._parameters.update(before)
 
@@ -117,9 +141,10 @@ class Rewriter:
         for path in self._names:
             module = self.model.get_submodule(path)
             handles += [module.register_forward_pre_hook(partial(fill, path))]
+            handles += [module.register_forward_hook(partial(given, path))] if given else []
             handles += [module.register_forward_hook(partial(empty, dict(module._parameters)))]
         try:
-            with progress("calibrating layers", len(paths), self._quiet) as shown, contextlib.suppress(_Done):
+            with contextlib.suppress(_Done):
                 self.model(**inputs)
         finally:
             for handle in handles:
@@ -128,6 +153,49 @@ class Rewriter:
     def _own(self, path: str) -> dict[str, str]:
         """Name in the module -> name in the model, without what another module writes."""
         return {own: name for own, name in self._names[path].items() if name == f"{path}.{own}".lstrip(".")}
+
+
+class _Reading(TorchFunctionMode):
+    """Watches which operations of torch read the outputs of norms, while a model runs."""
+
+    def __init__(self, layers: dict[str, nn.Module]):
+        super().__init__()
+        self._layers, self._norms = layers, set[str]()
+        self._given: dict[int, tuple[str, Tensor]] = {}  # kept, so that no other tensor gets its id
+        self._readers: dict[str, list[str] | None] = {}
+
+    def try_norm(self, path: str, module: nn.Module, inputs: Any) -> None:
+        """Note a module as a norm if half of its tensors make half of its output."""
+        if not isinstance(inputs, Tensor) or not inputs.is_floating_point() or any(p.ndim != 1 for p in module.parameters()):
+            return
+        whole, own = module.forward(inputs), dict(module._parameters)
+        module._parameters.update({name: nn.Parameter(value / 2, requires_grad=False) for name, value in own.items() if value is not None})
+        half = module.forward(inputs)
+        module._parameters.update(own)
+        if isinstance(whole, Tensor) and whole.shape == inputs.shape and torch.allclose(2 * half, whole, rtol=1e-4, atol=1e-6):
+            self._norms.add(path)
+
+    def given(self, path: str, module: nn.Module, _: Any, output: Any) -> None:
+        if path in self._norms:
+            self._given[id(output)] = path, output
+            self._readers.setdefault(path, [])
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        for value in (*args, *(kwargs or {}).values()) if isinstance(result, Tensor) else ():  # a shape is no reading
+            if id(value) in self._given:
+                path, _ = self._given[id(value)]
+                reader = next((name for name, layer in self._layers.items() if len(args) > 1 and args[1] is layer.weight), None)
+                listed = self._readers[path]
+                if function is not nn.functional.linear or reader is None or listed is None:
+                    self._readers[path] = None
+                elif reader not in listed:
+                    listed.append(reader)
+        return result
+
+    def found(self) -> dict[str, list[str]]:
+        """Norm -> the layers that alone read it."""
+        return {path: listed for path, listed in self._readers.items() if listed}
 
 
 class _Done(Exception):

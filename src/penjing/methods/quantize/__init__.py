@@ -52,6 +52,9 @@ class Rewriting(Protocol):
     def run(self, visit: "Visit", paths: Mapping[str, object]) -> None:
         """Run the model on the calibration rows up to the last of `paths`; `visit` says with which weight each of these runs."""
 
+    def readers(self, paths: Mapping[str, object]) -> dict[str, list[str]]:
+        """Norm -> those of `paths` that read what it gives, where nothing else does."""
+
 
 Visit = Callable[[str, Tensor, Tensor], Tensor]
 """(path, weight (N, K), inputs (M, K) without padding) -> weight (N, K) with which the run goes on."""

@@ -121,7 +121,7 @@ def _left(rewriting: Rewriting, path: str) -> Iterator[tuple[str, Tensor]]:
         yield name, value.to(dtype) if value.is_floating_point() else value
 
 
-def facts(model: nn.Module, layers: Mapping[str, Layer], settings: Options) -> dict[str, Any]:
+def facts_of(model: nn.Module, layers: Mapping[str, Layer], settings: Options) -> dict[str, Any]:
     """What the card says, and `config`: the entries of config.json that say how the weights are to be read."""
     sizes = {path: model.get_submodule(path).weight.numel() for path in layers}  # type: ignore[union-attr,operator]
     total = sum(p.numel() for p in model.parameters())

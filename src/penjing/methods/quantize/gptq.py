@@ -13,11 +13,10 @@ import torch
 from torch import Tensor
 
 from penjing.maths import few_bits
-from penjing.methods.quantize import Rewriting, _weights
-from penjing.methods.quantize._weights import Stored
+from penjing.methods.quantize import Rewriting
+from penjing.methods.quantize._weights import Options, Stored, facts_of, plan, put, put_rest, scales, weight_of
 
 ENGINES, CALIBRATES = ("torch",), True
-Options = _weights.Options
 DAMPING = 0.01  # of the mean of the Hessian's diagonal, added to it: the paper's, section 3.3
 BLOCK = 128  # inputs after which the others are updated at once: the paper's
 
@@ -28,19 +27,19 @@ def rewrite(rewriting: Rewriting, settings: Options) -> dict[str, Any]:
     Layers that no row reaches are rounded to the nearest; facts name them.
     Raises MissingExtra without compressed-tensors, ModelError without a layer that it would make smaller.
     """
-    layers, reached = _weights.plan(rewriting.model, settings), set[str]()
+    layers, reached = plan(rewriting.model, settings), set[str]()
 
     def visit(path: str, weight: Tensor, inputs: Tensor) -> Tensor:
         reached.add(path)
         if not rewriting.written(path):
-            scale = _weights.scales(weight, layers[path], rewriting.dtype)
+            scale = scales(weight, layers[path], rewriting.dtype)
             stored = quantized(weight, inputs.T @ inputs, scale, layers[path].bits)
-            _weights.put(rewriting, path, layers[path], stored)
-        return _weights.weight_of(rewriting.written(path), layers[path])
+            put(rewriting, path, layers[path], stored)
+        return weight_of(rewriting.written(path), layers[path])
 
     rewriting.run(visit, layers)
-    _weights.put_rest(rewriting, layers)
-    return {**_weights.facts(rewriting.model, layers, settings), "not_reached": [path for path in layers if path not in reached]}
+    put_rest(rewriting, layers)
+    return {**facts_of(rewriting.model, layers, settings), "not_reached": [path for path in layers if path not in reached]}
 
 
 def quantized(weight: Tensor, hessian: Tensor, scale: Tensor, bits: int, block: int = BLOCK) -> Stored:

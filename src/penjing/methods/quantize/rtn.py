@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from penjing.methods.quantize import Rewriting, _weights
+from penjing.methods.quantize import Rewriting
+from penjing.methods.quantize._weights import Options, facts_of, plan, put_rest
 
 ENGINES, CALIBRATES = ("torch",), False
-Options = _weights.Options
 
 
 def rewrite(rewriting: Rewriting, settings: Options) -> dict[str, Any]:
@@ -13,6 +13,6 @@ def rewrite(rewriting: Rewriting, settings: Options) -> dict[str, Any]:
 
     Raises MissingExtra without compressed-tensors, ModelError without a layer that it would make smaller.
     """
-    layers = _weights.plan(rewriting.model, settings)
-    _weights.put_rest(rewriting, layers)
-    return _weights.facts(rewriting.model, layers, settings)
+    layers = plan(rewriting.model, settings)
+    put_rest(rewriting, layers)
+    return facts_of(rewriting.model, layers, settings)
