@@ -14,7 +14,7 @@ from penjing.engine import few_bits, load
 from penjing.engine.backends.torch import TorchBackend
 from penjing.engine.rewriting import from_disk
 from penjing.methods.quantize import rtn
-from tests.engine.test_rewriting import TASK, write
+from tests.engine.test_rewriting import TASK, batch, write
 
 pytest.importorskip("compressed_tensors")
 QUIET = Runtime(quiet=True)
@@ -25,7 +25,7 @@ def small(tmp_path_factory):
     """A small Llama of 4 bits, its head of 8."""
     out = tmp_path_factory.mktemp("small")
     base = write(tmp_path_factory.mktemp("llama"), tie_word_embeddings=False)
-    way = from_disk(base, TASK(), out, None, QUIET)
+    way = from_disk(base, TASK(), out, batch(), QUIET)
     facts = rtn.rewrite(way, rtn.Options(group=64))
     way.finish(out)
     (out / "config.json").write_text(json.dumps(base.config | facts["config"]))

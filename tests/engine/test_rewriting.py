@@ -71,7 +71,7 @@ def test_a_model_read_from_disk_becomes_bit_for_bit_what_it_becomes_in_memory(me
 
 def test_rounding_holds_one_module_at_a_time(base, tmp_path, monkeypatch):
     monkeypatch.setattr(rewriting, "PIECE_BYTES", 1)
-    way = rewriting.from_disk(base, TASK(), tmp_path, None, QUIET)
+    way = rewriting.from_disk(base, TASK(), tmp_path, batch(), QUIET)
     assert {value.device.type for value in way.model.parameters()} == {"meta"}
     rtn.rewrite(way, rtn.Options())
     assert not way._out._waiting and {value.device.type for value in way.model.parameters()} == {"meta"}
@@ -117,7 +117,7 @@ def test_tensors_by_other_names_are_refused(base, tmp_path):
     (tmp_path / "model.safetensors.index.json").unlink()
     save_file({f"old.{name}": value for name, value in tensors(base.path).items()}, tmp_path / "model.safetensors")
     with pytest.raises(ModelError, match=r"(?s)the weights lack model.embed_tokens.weight, or name it otherwise.*save_pretrained"):
-        rewriting.from_disk(ModelDir.open(tmp_path), TASK(), tmp_path / "out", None, QUIET)
+        rewriting.from_disk(ModelDir.open(tmp_path), TASK(), tmp_path / "out", batch(), QUIET)
 
 
 def test_a_calibration_batch_holds_as_many_of_the_first_rows_as_have_room(monkeypatch):

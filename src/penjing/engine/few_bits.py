@@ -6,7 +6,7 @@ alone, so that a model is never larger in memory than its file and one layer.
 
 import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -28,6 +28,11 @@ def precision(config: dict[str, Any]) -> str | None:
         return None
     bits = sorted({scheme["weights"]["num_bits"] for scheme in config["quantization_config"]["config_groups"].values()})
     return f"int{'/'.join(map(str, bits))} weights"
+
+
+def suited(inputs: Mapping[str, Tensor], model: PreTrainedModel) -> dict[str, Tensor]:
+    """Inputs on the device of the model, pixels and sounds in the dtype that it calculates in."""
+    return {name: value.to(model.device, model.dtype if value.is_floating_point() else None) for name, value in inputs.items()}
 
 
 @contextlib.contextmanager

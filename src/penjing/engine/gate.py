@@ -154,7 +154,7 @@ def _by_transformers(request: dict[str, Any], inputs: _Outputs) -> tuple[_Output
     if request["keep_packed"]:
         few_bits.keep_packed(model)
     with torch.inference_mode():
-        found = model.eval()(**inputs)
+        found = model.eval()(**few_bits.suited(inputs, model))
     return {name: found[name] for name in request["reads"]}, sorted(info["missing_keys"])
 
 

@@ -106,7 +106,8 @@ def load_model(base: ModelDir, task: Task, runtime: Runtime, as_stored: bool = F
 
     as_stored   weights of few bits stay packed, those that penjing stored in bf16 stay so
     """
-    packed = few_bits.is_packed(base.config)
+    if packed := few_bits.is_packed(base.config):
+        need("compressed_tensors", "quant")
     numbered = dict(enumerate(task.outputs))
     wanted: dict[str, Any] = {"id2label": numbered, "label2id": {label: i for i, label in numbered.items()}} if numbered else {}
     if task.problem_type:

@@ -31,11 +31,11 @@ def _apart(report: Report) -> str:
 
 def _of_weights_alone(facts: dict[str, Any]) -> str:
     if "packed_share" not in facts:
-        return "All weights have 16 bits, and torch calculates in bf16."
+        return "All weights have 16 bits, and torch calculates in bf16: pixels and sounds are to be given in it."
     left = words.share(1 - facts["packed_share"] - facts["embedding_share"])
     return (
         f"Weights of {facts['layers']} linear layers, {words.share(facts['packed_share'])} of all, have {facts['bits']} bits"
-        + (f" ({' and '.join(facts['more_bits'])} more)" if facts["more_bits"] else "")
+        + (f" ({', '.join(facts['more_bits'])} 8)" if facts["more_bits"] else "")
         + f", {facts['group']} inputs to a scale; embeddings, {words.share(facts['embedding_share'])}, have 16; the rest, {left}, stays."
     )
 

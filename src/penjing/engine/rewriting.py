@@ -49,10 +49,10 @@ class Rewriter:
 
     model     its modules; parameters without memory where they are read from disk, those in memory otherwise
     weights   tensors by their names in the model, read when they are asked for
-    batch     calibration rows, None for a method that has none
+    batch     calibration rows
     """
 
-    def __init__(self, model: nn.Module, weights: Mapping[str, Tensor], dtype: torch.dtype, folder: Path, batch: Batch | None, quiet: bool):
+    def __init__(self, model: nn.Module, weights: Mapping[str, Tensor], dtype: torch.dtype, folder: Path, batch: Batch, quiet: bool):
         self.model, self.dtype = model, dtype
         self._weights, self._batch, self._quiet = weights, batch, quiet
         self._out = _Pieces(folder / CHECKPOINTS)
@@ -92,12 +92,7 @@ class Rewriter:
 
     @torch.inference_mode()
     def run(self, visit: Visit, paths: Mapping[str, object]) -> None:
-        """One pass of the calibration rows, all in one batch; a module has its weights while it computes.
-
-        Raises ModelError without a batch.
-        """
-        if self._batch is None:
-            raise ModelError("there are no rows to calibrate on")
+        """One pass of the calibration rows, all in one batch; a module has its weights while it computes."""
         inputs, left = self._batch.inputs, set(paths)
 
         def fill(path: str, module: nn.Module, given: tuple[Any, ...]) -> None:
@@ -117,8 +112,6 @@ class Rewriter:
     @torch.inference_mode()
     def readers(self, paths: Mapping[str, object]) -> dict[str, list[str]]:
         """What reads each norm is seen in one pass of a single row; a norm is what gives half of its output for half of its weights."""
-        if self._batch is None:
-            raise ModelError("there are no rows to calibrate on")
         reading = _Reading({path: self.model.get_submodule(path) for path in paths})
 
         def fill(path: str, module: nn.Module, given: tuple[Any, ...]) -> None:
@@ -272,7 +265,7 @@ class _OnDisk(Mapping[str, Tensor]):
         return len(self._where)
 
 
-def from_disk(base: ModelDir, task: Task, folder: Path, batch: Batch | None, runtime: Runtime) -> Rewriter:
+def from_disk(base: ModelDir, task: Task, folder: Path, batch: Batch, runtime: Runtime) -> Rewriter:
     """A model that is never held whole.
 
     Raises ModelError where the names of its tensors are not those of the model.
@@ -280,7 +273,7 @@ def from_disk(base: ModelDir, task: Task, folder: Path, batch: Batch | None, run
     return Rewriter(skeleton(base, type(task), runtime).eval(), _OnDisk(base), _dtype(base), folder, batch, runtime.quiet)
 
 
-def from_memory(loaded: Loaded, folder: Path, batch: Batch | None, runtime: Runtime) -> Rewriter:
+def from_memory(loaded: Loaded, folder: Path, batch: Batch, runtime: Runtime) -> Rewriter:
     """The same of a model in memory, which stays as it is."""
     weights = {name: value.detach() for name, value in loaded.model.state_dict().items()}
     twin = copy.deepcopy(loaded.model, {id(value): value for value in loaded.model.parameters()})

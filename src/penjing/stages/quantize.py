@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from penjing.core.contracts import Task
 from penjing.core.data import Data, DataOptions
 from penjing.core.errors import OptionError
+from penjing.core.examples import Examples
 from penjing.core.find import find
 from penjing.core.model_dir import INDEX, ModelDir
 from penjing.core.options import Between
@@ -67,12 +68,22 @@ def quantize(base: ModelDir, task: Task, data: Data, options: Options, *, out: P
         report.notes.append(
             "its parent has no room in the memory of this machine: it was not measured, and nothing here tells what was lost"
         )
+    if find(METHODS, options.method).CALIBRATES:
+        report.notes += _one_sided(task, data.role("train", options.calibration_rows))
     if options.engine == "auto" and len(engines) == 1:
         report.notes.append(f"--engine auto had nothing to choose from: only {engine} is installed")
     loss = report.before[task.primary].value - report.after[task.primary].value if whole else 0.0
     if loss > MOST_LOSS:
         report.notes.append(f"{task.primary} fell by {100 * loss:.1f} points on the tuning rows, more than the half point that is usual")
     return model, report
+
+
+def _one_sided(task: Task, rows: Examples) -> list[str]:
+    """A note where the rows to calibrate on have one label, of a task that has several."""
+    found = {str(label) for column in task.target_columns for label in rows.column(column)}
+    if len(task.labels) < 2 or len(found) != 1:
+        return []
+    return [f"the {len(rows):,} rows it was calibrated on have one label, {found.pop()!r}; what others need is found less surely"]
 
 
 def possible_engines(options: Options) -> list[str]:
@@ -142,10 +153,9 @@ def write_weights(
     from penjing.engine.batches import Encoded
     from penjing.engine.load import load_processor, task_name
 
-    method, batch = find(METHODS, options.method), None
-    if method.CALIBRATES:
-        encoded = Encoded(data.role("train", options.calibration_rows), task, load_processor(base, task), labelled=False)
-        batch = encoded.batch(range(rewriting.rows_at_once(encoded.lengths)))
+    method = find(METHODS, options.method)
+    encoded = Encoded(data.role("train", options.calibration_rows), task, load_processor(base, task), labelled=False)
+    batch = encoded.batch(range(rewriting.rows_at_once(encoded.lengths)))
     if whole is None:
         rewriter = rewriting.from_disk(base, task, out, batch, runtime)
     else:

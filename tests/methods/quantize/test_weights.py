@@ -74,3 +74,24 @@ def test_rounding_some_rows_at_a_time_gives_what_all_at_once_give(monkeypatch):
     monkeypatch.setattr(_weights, "AT_ONCE", 3 * 64)
     for one, other in zip(whole, _weights.nearest(weight, Layer(4, 16, 64), torch.bfloat16)):
         assert torch.equal(one, other)
+
+
+def test_layers_whose_outputs_rounding_changes_most_get_eight_bits_up_to_the_share():
+    class Run:
+        """Layers a, b, c of like size, of which b has one input that is large where a weight is small beside another in its group."""
+
+        dtype = torch.float32
+        model = torch.nn.ModuleDict({name: torch.nn.Linear(128, 128) for name in "abc"})
+
+        def run(self, visit, paths):
+            draw = torch.Generator().manual_seed(0)
+            for path in paths:
+                inputs, weight = torch.randn(64, 128, generator=draw), torch.randn(128, 128, generator=draw)
+                if path == "b":
+                    inputs[:, 0], weight[:, 0], weight[:, 1] = 50.0, 0.3, 9.0
+                assert torch.equal(visit(path, weight, inputs), weight)
+
+    found = _weights.chosen(Run(), Options(high_share=0.4))
+    assert {path: layer.bits for path, layer in found.items()} == {"a": 4, "b": 8, "c": 4}
+    assert {layer.bits for layer in _weights.chosen(Run(), Options(high_share=1.0)).values()} == {8}
+    assert {layer.bits for layer in _weights.chosen(Run(), Options()).values()} == {4}

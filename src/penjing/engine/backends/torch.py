@@ -37,9 +37,8 @@ class TorchBackend:
 
     @torch.inference_mode()
     def __call__(self, **inputs: Any) -> Any:
-        device = next(self.model.parameters()).device
         with torch_threads(self.threads):
-            return self.model(**{name: value.to(device) for name, value in inputs.items()})
+            return self.model(**few_bits.suited(inputs, self.model))
 
     @torch.inference_mode()
     def generate(self, batch: Batch, processor: Any) -> list[str]:

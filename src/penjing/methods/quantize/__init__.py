@@ -1,4 +1,5 @@
-"""Ways of storing a model in fewer bits; one file a method. A method has `Options`, and ENGINES, by the names of penjing.engine.backends.
+"""Ways of storing a model in fewer bits; one file a method. A method has `Options`, CALIBRATES, whether it runs the
+model on rows, and ENGINES, by the names of penjing.engine.backends.
 
 Of an engine other than torch, so that it really runs faster:
 
@@ -14,8 +15,7 @@ engine's libraries.
 
 Of ENGINES = ("torch",), so that it is smaller on disk and in memory, also where it is larger than memory:
 
-CALIBRATES                        whether it runs the model on rows
-rewrite(rewriting, settings) -> facts     writes all modules of a model, one after the other
+rewrite(rewriting, settings) -> facts writes all modules of a model, one after the other
 
 facts       also `config`: entries of config.json that say to transformers how the weights are to be read
 """

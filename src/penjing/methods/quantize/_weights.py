@@ -20,6 +20,7 @@ from penjing.methods.quantize import Rewriting
 
 SMALL = 2**13  # weights of a layer: below it few bits save less than what stands around them, and the last layer keeps its precision
 AT_ONCE = 2**24  # weights in fp32
+MOST_TOKENS = 512  # on which layers are compared
 HEAD_BITS = 8  # of what makes logits of thousands of tokens, on which every answer depends
 
 
@@ -32,6 +33,7 @@ class Options:
         int, "neighbouring inputs of a layer that share a scale; a layer whose inputs it does not divide has one scale an output",
         Between(8, 2**20),
     ] = 128  # fmt: skip
+    high_share: Annotated[float, "share of the weights with 8 bits: in layers that rounding changes most", Between(0, 1)] = 0.0
 
 
 class Layer(NamedTuple):
@@ -70,6 +72,29 @@ def plan(model: nn.Module, settings: Options) -> dict[str, Layer]:
             fix="penjing quantize --method bf16, or int8 for convolutions",
         )
     return found
+
+
+def chosen(rewriting: Rewriting, settings: Options) -> dict[str, Layer]:
+    """The plan, with 8 bits for the layers whose outputs on the calibration rows rounding changes most, relative to their size."""
+    layers, errors = plan(rewriting.model, settings), dict[str, float]()
+    if not settings.high_share:
+        return layers
+
+    def visit(path: str, weight: Tensor, inputs: Tensor) -> Tensor:
+        few = inputs[:: -(-len(inputs) // MOST_TOKENS)]
+        true = few @ weight.T
+        apart = few @ few_bits.restored(*nearest(weight, layers[path], rewriting.dtype)).T - true
+        errors[path] = (apart.square().sum() / true.square().sum().clamp(min=few_bits.TINY)).item()
+        return weight
+
+    rewriting.run(visit, layers)
+    sizes = {path: rewriting.model.get_submodule(path).weight.numel() for path in layers}  # type: ignore[union-attr,operator]
+    room = settings.high_share * sum(sizes.values())
+    for path in sorted(errors, key=errors.__getitem__, reverse=True):
+        if sizes[path] <= room and layers[path].bits < HEAD_BITS:
+            room -= sizes[path]
+            layers[path] = layers[path]._replace(bits=HEAD_BITS)
+    return layers
 
 
 def scales(weight: Tensor, layer: Layer, dtype: torch.dtype) -> Tensor:

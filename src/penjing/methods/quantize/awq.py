@@ -16,11 +16,10 @@ from torch import Tensor
 from penjing.core.errors import ModelError
 from penjing.maths import few_bits
 from penjing.methods.quantize import Rewriting
-from penjing.methods.quantize._weights import Layer, Options, facts_of, nearest, plan, put, put_rest, weight_of
+from penjing.methods.quantize._weights import MOST_TOKENS, Layer, Options, chosen, facts_of, nearest, put, put_rest, weight_of
 
 ENGINES, CALIBRATES = ("torch",), True
 GRID = 20  # values of a that are tried: the paper's
-MOST_TOKENS = 512  # on which they are tried
 
 
 def rewrite(rewriting: Rewriting, settings: Options) -> dict[str, Any]:
@@ -28,7 +27,7 @@ def rewrite(rewriting: Rewriting, settings: Options) -> dict[str, Any]:
 
     Raises MissingExtra without compressed-tensors, ModelError without a layer that it would make smaller, or a norm before it.
     """
-    layers = plan(rewriting.model, settings)
+    layers = chosen(rewriting, settings)
     readers = rewriting.readers(layers)
     if not readers:
         raise ModelError(

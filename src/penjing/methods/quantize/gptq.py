@@ -14,7 +14,7 @@ from torch import Tensor
 
 from penjing.maths import few_bits
 from penjing.methods.quantize import Rewriting
-from penjing.methods.quantize._weights import Options, Stored, facts_of, plan, put, put_rest, scales, weight_of
+from penjing.methods.quantize._weights import Options, Stored, chosen, facts_of, put, put_rest, scales, weight_of
 
 ENGINES, CALIBRATES = ("torch",), True
 DAMPING = 0.01  # of the mean of the Hessian's diagonal, added to it: the paper's, section 3.3
@@ -27,7 +27,7 @@ def rewrite(rewriting: Rewriting, settings: Options) -> dict[str, Any]:
     Layers that no row reaches are rounded to the nearest; facts name them.
     Raises MissingExtra without compressed-tensors, ModelError without a layer that it would make smaller.
     """
-    layers, reached = plan(rewriting.model, settings), set[str]()
+    layers, reached = chosen(rewriting, settings), set[str]()
 
     def visit(path: str, weight: Tensor, inputs: Tensor) -> Tensor:
         reached.add(path)

@@ -1,9 +1,9 @@
-"""Weights of linear layers rounded to the nearest of 16 or 256 numbers, each group of inputs with its scale; nothing is calibrated."""
+"""Weights of linear layers rounded to the nearest of 16 or 256 numbers, each group of inputs with its scale."""
 
 from typing import Any
 
 from penjing.methods.quantize import Rewriting
-from penjing.methods.quantize._weights import Options, facts_of, plan, put_rest
+from penjing.methods.quantize._weights import Options, chosen, facts_of, put_rest
 
 ENGINES, CALIBRATES = ("torch",), False
 
@@ -13,6 +13,6 @@ def rewrite(rewriting: Rewriting, settings: Options) -> dict[str, Any]:
 
     Raises MissingExtra without compressed-tensors, ModelError without a layer that it would make smaller.
     """
-    layers = plan(rewriting.model, settings)
+    layers = chosen(rewriting, settings)
     put_rest(rewriting, layers)
     return facts_of(rewriting.model, layers, settings)
