@@ -59,6 +59,8 @@ def test_a_parent_without_room_is_rewritten_from_disk_and_the_card_says_that_it_
 
 def test_a_packed_model_can_be_trained_further_and_is_then_a_plain_one(tmp_path, text_parent, reviews, runtime):
     small, _ = penjing.quantize(text_parent, reviews, out=tmp_path / "small", runtime=runtime, method="rtn")
+    half, _ = penjing.quantize(small, reviews, out=tmp_path / "half", runtime=runtime, method="bf16")
+    assert "quantization_config" not in half.config and half.config["dtype"] == "bfloat16"
     further, report = penjing.finetune(small, reviews, out=tmp_path / "further", runtime=runtime, epochs=0.2)
     assert report.facts["latency"]["engine"]["child"] == "torch fp32" and "quantization_config" not in further.config
 
@@ -102,3 +104,4 @@ def test_pixels_are_given_to_a_bf16_model_in_its_own_precision(tmp_path, image_p
     model, report = penjing.quantize(image_parent, "sklearn:digits", out=tmp_path / "small", runtime=runtime, method="bf16")
     assert report.facts["latency"]["engine"]["child"] == "torch bf16" and report.after["bytes"].value < 0.7 * report.before["bytes"].value
     assert abs(report.after["accuracy"].value - report.before["accuracy"].value) < 0.03
+    assert 'return_tensors="pt").to(model.dtype)' in (model.path / "README.md").read_text("utf-8")

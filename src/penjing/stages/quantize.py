@@ -164,7 +164,8 @@ def write_weights(
     rewriter.finish(out)
     for path in (each for each in base.companions() if each.name != INDEX):
         shutil.copyfile(path, out / path.name)
-    config = base.config | {"architectures": [type(rewriter.model).__name__]} | facts.pop("config")
+    before = {name: value for name, value in base.config.items() if name != "quantization_config"}
+    config = before | {"architectures": [type(rewriter.model).__name__]} | facts.pop("config")
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
     facts["precision"] = few_bits.precision(config) or facts["precision"]
     model = ModelDir(out, {}).record(task=task_name(task), labels=task.labels, engine="torch", precision=facts["precision"])
