@@ -121,7 +121,7 @@ def test_flags_and_sizes_that_a_page_names_exist(page):
     }
     every |= {
         flag.name
-        for kind in ("finetune", "prune", "distill", "explain")
+        for kind in ("finetune", "prune", "distill", "quantize", "explain")
         for name in names(f"methods.{kind}")
         for flag in stage_flags(kind, name)
     }

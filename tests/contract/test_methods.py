@@ -1,6 +1,8 @@
 """The law of every method found in the folders, each on a model that it fits."""
 
 import dataclasses
+import json
+import shutil
 
 import pytest
 import torch
@@ -8,9 +10,10 @@ import torch
 from penjing.core.contracts import Anatomy
 from penjing.core.errors import ModelError
 from penjing.core.find import find, names
+from penjing.core.model_dir import ModelDir
 from penjing.core.options import build, flags
 from penjing.core.runtime import Runtime
-from penjing.engine import create
+from penjing.engine import create, few_bits, load, rewriting
 from penjing.engine.anatomy import anatomy, with_weights
 from penjing.engine.batches import Encoded, tokens_of
 from penjing.engine.load import quiet_transformers, register_families
@@ -155,3 +158,32 @@ def test_without_a_share_for_the_teacher_the_loss_is_the_tasks_own(name):
     wanted = torch.nn.functional.cross_entropy(outputs.logits, batch.targets["label"])
     torch.testing.assert_close(loss(outputs, batch).mean(), wanted)
     torch.testing.assert_close(cross_entropy(outputs.logits, batch.targets["label"]).mean(), wanted)
+
+
+@pytest.mark.parametrize("name", [name for name in names("methods.quantize") if "torch" in find("methods.quantize", name).ENGINES])
+@pytest.mark.parametrize("task_name", LEARNT)
+def test_what_quantize_writes_for_torch_is_smaller_and_transformers_answers_alike_by_it(name, task_name, tmp_path):
+    method, (loaded, examples) = find("methods.quantize", name), loaded_for(task_name)
+    batch = Encoded(examples, loaded.task, loaded.processor).batch(range(len(examples)))
+    before = {key: value.clone() for key, value in loaded.model.state_dict().items()}
+    way = rewriting.from_memory(loaded, tmp_path, batch, Runtime(quiet=True))
+    try:
+        facts = method.rewrite(way, method.Options())
+    except ModelError as error:
+        pytest.skip(str(error).splitlines()[0])
+    way.finish(tmp_path)
+    for key, value in loaded.model.state_dict().items():
+        torch.testing.assert_close(value, before[key])
+    load.save(loaded, tmp_path / "whole")
+    for path in (tmp_path / "whole").glob("*.py"):
+        shutil.copy(path, tmp_path)
+    config = json.loads((tmp_path / "whole" / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | facts["config"]))
+    small, whole = ModelDir.open(tmp_path), ModelDir.open(tmp_path / "whole")
+    model = load.load_model(small, loaded.task, Runtime(), as_stored=True).eval()
+    assert small.bytes() < whole.bytes() and facts["bits"] in (4, 8, 16)
+    with torch.inference_mode():
+        inputs = few_bits.suited(batch.inputs, model)
+        found, wanted = (read(loaded.task, each(**given)) for each, given in ((model, inputs), (loaded.model.eval(), batch.inputs)))
+    for one, other in zip(found, wanted):
+        assert (one.float() - other).square().mean().sqrt() < 0.5 * other.std() + 0.05

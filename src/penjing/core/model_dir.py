@@ -131,6 +131,11 @@ class ModelDir:
         return self.meta.get("engine", "torch")
 
     @property
+    def precision(self) -> str | None:
+        """Of its weights, where penjing stored them otherwise than in fp32."""
+        return self.meta.get("precision")
+
+    @property
     def lineage(self) -> list[dict[str, Any]]:
         """The stages that led here, oldest first."""
         return list(self.meta.get("lineage", []))
@@ -169,9 +174,13 @@ class ModelDir:
 
     def _opened(self) -> list[Path]:
         """Weights, config, tokenizer, code; not the card and the reports."""
+        return [*self.weight_files(), *self.companions()]
+
+    def companions(self) -> list[Path]:
+        """What is opened beside the weights: config, tokenizer, code."""
         texts = [p for p in self.path.iterdir() if p.suffix in _TEXTS and p.name not in (*REPORTS, TRAINER_STATE, BEGUN)]
         above = _processor_files(self.processor_path) if self.processor_path != self.path else []
-        return [*self.weight_files(), *sorted([*texts, *above])]
+        return sorted([*texts, *above])
 
     def identity(self) -> dict[str, Any]:
         """Where it is and exactly which one it is."""

@@ -22,6 +22,7 @@ from penjing.engine.measure import answer, by_group, differing, quality
 from penjing.engine.verdict import floor_share, proof_facts, verdict
 from penjing.maths.flips import discordant, flips
 
+SLOW_MS = 5000.0  # for one row: beyond it samples, of which each token is a pass, are left out
 TIMED_ROWS = 20  # rows that latency is measured on, one at a time
 BATCHED, SETS, ROUNDS = 32, 8, 24  # rows that throughput is measured on at once, different ones, and how often
 
@@ -55,7 +56,10 @@ def appraise(
         facts["confusion"] = {"labels": task.labels, **confused}
     if groups := by_group(task, rows, dict(zip(names, answers)), runtime.seed):
         facts["groups"] = groups
-    if task.self_supervised and task.generates:
+    slowest = max(taken["latency_ms"].value for taken in times)
+    if task.self_supervised and task.generates and slowest > SLOW_MS:
+        notes.append(f"no samples of what it writes: a pass over one row takes {slowest / 1000:.0f} s here")
+    elif task.self_supervised and task.generates:
         facts["samples"] = samples.written(dict(zip(names, bases)), task, rows, runtime)
     if parent is None:
         return Report(stage, child.describe(), after=measures[-1], facts=facts, notes=notes)

@@ -30,14 +30,17 @@ def save_checked(loaded: Loaded, rows: Sequence[Example], out: Path, runtime: Ru
     return base, gate.check(base, loaded.task, batch, _read(outputs, loaded.task), torch.get_num_threads())
 
 
-def check_artefact(base: ModelDir, task: Task, rows: Sequence[Example], runtime: Runtime, whole: Loaded) -> dict[str, Any]:
-    """The same for an engine's artefact: this process and a fresh one must get the same answers from the file.
+def check_artefact(base: ModelDir, task: Task, rows: Sequence[Example], runtime: Runtime, whole: Loaded | None) -> dict[str, Any]:
+    """The same for an engine's artefact, or weights of few bits: this process and a fresh one must get the same answers from the file.
 
-    The facts also say how far its logits are from those of `whole`, the model it was made from.
+    The facts also say how far its logits are from those of `whole`, the model it was made from; None where there is no room for it.
     """
     batch = _probe(Encoded(_first(rows), task, load_processor(base, task)))
     backend = open_backend(base, task, runtime, threads=1)
     outputs = _read(backend(**batch.inputs), task)
+    if whole is None:
+        del backend  # before the other process holds it too
+        return gate.check(base, task, batch, outputs, threads=1, keep_packed=True)
     return {**gate.check(base, task, batch, outputs, threads=1), "parent": logits_apart(whole, backend, rows)}
 
 

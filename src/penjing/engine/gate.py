@@ -27,14 +27,18 @@ from penjing.core.errors import ModelError
 from penjing.core.model_dir import ModelDir
 from penjing.core.openvino import openvino
 from penjing.core.runtime import for_children
+from penjing.engine import few_bits
 
 TOLERANCE = 1e-4  # of the largest logit; a row alone and in a batch differ by about 1e-6, damaged weights by far more
 
 
-def check(base: ModelDir, task: Task, batch: Batch, outputs: Mapping[str, torch.Tensor], threads: int) -> dict[str, Any]:
+def check(
+    base: ModelDir, task: Task, batch: Batch, outputs: Mapping[str, torch.Tensor], threads: int, keep_packed: bool = False
+) -> dict[str, Any]:
     """Reload `base` elsewhere and compare the hash of its weights and its outputs on `batch`, so its answers too, with those in memory.
 
-    outputs   fp32 tensors by the names that `task.reads` has, of any shape
+    outputs       fp32 tensors by the names that `task.reads` has, of any shape
+    keep_packed   whether layers of few bits are unpacked one by one there too, where all at once, as transformers does it, have no room
 
     Returns {"difference": largest absolute difference of a logit, "memory_bytes": growth of the process from load to answers}.
 
@@ -44,7 +48,8 @@ def check(base: ModelDir, task: Task, batch: Batch, outputs: Mapping[str, torch.
         probe, reply = Path(folder, "probe.safetensors"), Path(folder, "reply.safetensors")
         save_file({name: value.contiguous() for name, value in batch.inputs.items()}, probe)
         files = {"path": str(base.path.absolute()), "probe": str(probe), "reply": str(reply)}
-        said = _ask(**files, engine=base.engine, auto_model=task.auto_model.__name__, reads=task.reads, threads=threads)
+        how = {"auto_model": task.auto_model.__name__, "reads": task.reads, "threads": threads, "keep_packed": keep_packed}
+        said = _ask(**files, engine=base.engine, **how)
         if "error" in said:
             raise ModelError(f"{base.path}: a fresh process cannot load what was written: {said['error']}")
         if said["sha256"] != base.sha256():
@@ -146,8 +151,10 @@ def _by_transformers(request: dict[str, Any], inputs: _Outputs) -> tuple[_Output
     has_code = "auto_map" in json.loads(Path(request["path"], "config.json").read_text("utf-8"))
     loader = getattr(transformers, request["auto_model"])
     model, info = loader.from_pretrained(request["path"], trust_remote_code=has_code, output_loading_info=True, local_files_only=True)
+    if request["keep_packed"]:
+        few_bits.keep_packed(model)
     with torch.inference_mode():
-        found = model.eval()(**inputs)
+        found = model.eval()(**few_bits.suited(inputs, model))
     return {name: found[name] for name in request["reads"]}, sorted(info["missing_keys"])
 
 

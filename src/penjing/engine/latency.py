@@ -11,6 +11,7 @@ from penjing.core.progress import track
 from penjing.core.report import Measure
 
 WARM_UP, ROUNDS = 5, 60
+MOST_S = 300.0  # after which no further round begins; a large model needs minutes for one
 RESAMPLES = 1000
 
 
@@ -33,21 +34,23 @@ class Latency(NamedTuple):
 def interleaved(
     models: Sequence[Callable[[Batch], Any]], batches: Sequence[Sequence[Batch]], rounds: int = ROUNDS, quiet: bool = True
 ) -> list[Latency]:
-    """Time each model on one batch a round, in turn; the first rounds warm up and do not count.
+    """Time each model on one batch a round, in turn; the first rounds, of few the first alone, warm up and do not count.
 
     Each round begins with another model: who comes after a large model finds the processor's caches full of it, which made a tenth of a
     millisecond a quarter longer.
 
     batches   for each of some sets of rows, usually of one row, the batch as each model's processor makes it; used round and round
     """
-    times = numpy.zeros((len(models), rounds + WARM_UP))
+    times, began = numpy.zeros((len(models), rounds + WARM_UP)), time.perf_counter()
     for r in track(range(rounds + WARM_UP), "timing", rounds + WARM_UP, quiet):
         for i in ((r + turn) % len(models) for turn in range(len(models))):
             model, batch = models[i], batches[r % len(batches)][i]
             start = time.perf_counter()
             model(batch)
             times[i, r] = 1000 * (time.perf_counter() - start)
-    return [Latency(row[WARM_UP:]) for row in times]
+        if r and time.perf_counter() - began > MOST_S:
+            break
+    return [Latency(row[min(WARM_UP, r) : r + 1]) for row in times]
 
 
 def ratio(slow: Latency, fast: Latency) -> Measure:

@@ -17,9 +17,10 @@ from transformers import PreTrainedModel
 
 from penjing.core import find
 from penjing.core.contracts import Task
-from penjing.core.errors import ModelError, OptionError, TaskError
+from penjing.core.errors import ModelError, OptionError, TaskError, need
 from penjing.core.model_dir import BY_WORDS, ModelDir
 from penjing.core.runtime import Runtime
+from penjing.engine import few_bits
 
 MOST_POSITIONS = 512  # tokens; what a tokenizer that states no limit is held to when the config states none either
 
@@ -100,23 +101,30 @@ def require_device(runtime: Runtime) -> None:
         )
 
 
-def load_model(base: ModelDir, task: Task, runtime: Runtime) -> PreTrainedModel:
-    """The module alone; a head that the weights lack (an encoder that was only pretrained) is drawn from the seed."""
+def load_model(base: ModelDir, task: Task, runtime: Runtime, as_stored: bool = False) -> PreTrainedModel:
+    """The module alone, in fp32; a head that the weights lack (an encoder that was only pretrained) is drawn from the seed.
+
+    as_stored   weights of few bits stay packed, those that penjing stored in bf16 stay so
+    """
+    if packed := few_bits.is_packed(base.config):
+        need("compressed_tensors", "quant")
     numbered = dict(enumerate(task.outputs))
     wanted: dict[str, Any] = {"id2label": numbered, "label2id": {label: i for i, label in numbered.items()}} if numbered else {}
     if task.problem_type:
         wanted["problem_type"] = task.problem_type
     torch.manual_seed(runtime.seed)
-    with quiet_transformers(), _model_errors(base):
+    with quiet_transformers(), _model_errors(base), few_bits.quiet() if packed else contextlib.nullcontext():
         model, info = task.auto_model.from_pretrained(
             base.path,
             trust_remote_code=_trust(base, runtime),
             use_safetensors=True,  # never the pickle that may lie beside
             output_loading_info=True,
             ignore_mismatched_sizes=base.labels is not None and base.labels != task.labels,
-            dtype=torch.float32,
+            dtype="auto" if as_stored and (packed or base.precision == "bf16") else torch.float32,
             **wanted,
         )
+        if packed:
+            (few_bits.keep_packed if as_stored else few_bits.unpack)(model)
     lost = [name for name in info["missing_keys"] if not _of_head(model, name)]
     if lost:
         missing = f"{', '.join(sorted(lost)[:3])} ({len(lost)} tensors in all)"
@@ -126,10 +134,23 @@ def load_model(base: ModelDir, task: Task, runtime: Runtime) -> PreTrainedModel:
 
 def outline(base: ModelDir, task: type[Task], runtime: Runtime) -> PreTrainedModel:
     """The module without its weights: nothing is allocated."""
+    with torch.device("meta"):
+        return _unfilled(base, task, runtime)
+
+
+def skeleton(base: ModelDir, task: type[Task], runtime: Runtime) -> PreTrainedModel:
+    """The module without its parameters; buffers that are in no file, such as the frequencies of positions, are there."""
+    with need("accelerate", "quant").init_empty_weights(include_buffers=False):
+        model = _unfilled(base, task, runtime)
+    model.tie_weights()  # each was made anew
+    return model
+
+
+def _unfilled(base: ModelDir, task: type[Task], runtime: Runtime) -> PreTrainedModel:
     trusted = _trust(base, runtime)
-    with quiet_transformers(), _model_errors(base), torch.device("meta"):
+    with quiet_transformers(), _model_errors(base):
         config = transformers.AutoConfig.from_pretrained(base.path, trust_remote_code=trusted)
-        return task.auto_model.from_config(config, trust_remote_code=trusted)  # type: ignore[no-any-return]
+        return task.auto_model.from_config(config, trust_remote_code=trusted, dtype=torch.float32)  # type: ignore[no-any-return]
 
 
 def load_processor(base: ModelDir, task: Task) -> Any:

@@ -19,14 +19,32 @@ def quantized_sentence(report: Report) -> str:
     facts = report.facts.get("quantized")
     if not facts:
         return ""
+    if facts["engine"] == "torch":
+        return _of_weights_alone(facts) + _apart(report)
     kernels = f"; kernels of this processor: {facts['kernels']}" if facts.get("kernels") else ""
     text = f"{words.share(facts['int8_share'])} of the weights of its layers have {facts['bits']} bits, the rest 32{kernels}."
-    if apart := report.facts.get("parity", {}).get("parent"):
-        text += (
-            f" On {apart['rows']} tuning rows its logits are {apart['typical']:.2g} from the parent's (root mean square; at most "
-            f"{apart['largest']:.2g}), where those spread by {apart['spread']:.2g}."
-        )
-    return text
+    return text + _apart(report)
+
+
+def _apart(report: Report) -> str:
+    apart = report.facts.get("parity", {}).get("parent")
+    if not apart:
+        return ""
+    return (
+        f" On {apart['rows']} tuning rows its logits are {apart['typical']:.2g} from the parent's (root mean square; at most "
+        f"{apart['largest']:.2g}), where those spread by {apart['spread']:.2g}."
+    )
+
+
+def _of_weights_alone(facts: dict[str, Any]) -> str:
+    if "packed_share" not in facts:
+        return "All weights have 16 bits, and torch calculates in bf16: pixels and sounds are to be given in it."
+    left = words.share(1 - facts["packed_share"] - facts["embedding_share"])
+    return (
+        f"Weights of {facts['layers']} linear layers, {words.share(facts['packed_share'])} of all, have {facts['bits']} bits"
+        + (f" ({', '.join(facts['more_bits'])} 8)" if facts["more_bits"] else "")
+        + f", {facts['group']} inputs to a scale; embeddings, {words.share(facts['embedding_share'])}, have 16; the rest, {left}, stays."
+    )
 
 
 def remarks(report: Report) -> list[str]:
@@ -45,6 +63,8 @@ def remarks(report: Report) -> list[str]:
                      "number is, so that bytes and time are what they were")  # fmt: skip
     if not facts:
         return found
+    if facts["engine"] == "torch":
+        return [*found, *_of_layers(facts)]
     if tried := report.facts.get("engines"):
         found.append(_tried(tried))
     if not facts["kernels"]:
@@ -70,3 +90,16 @@ def _tried(entries: Sequence[dict[str, Any]]) -> str:
     dropped = [entry["engine"] for entry in entries if entry["status"] == "flips more"]
     why = f", as {' and '.join(dropped)} flips more than chance explains" if dropped else " as the fastest"
     return f"engines tried for one row on {entries[0]['threads']} thread: {listed}; {chosen} was chosen{why}"
+
+
+def _of_layers(facts: dict[str, Any]) -> list[str]:
+    found = []
+    if facts.get("packed_share"):
+        found.append("each layer is unpacked when it is called: few bits save bytes and memory here, and no time")
+    if coarse := facts.get("one_scale_an_output"):
+        found.append(
+            f"{len(coarse)} layers have one scale for each output, as groups of {facts['group']} do not divide their inputs: {coarse[0]}"
+        )
+    if unseen := facts.get("not_reached"):
+        found.append(f"no calibration row reached {len(unseen)} layers, which were rounded to the nearest: {unseen[0]}")
+    return found

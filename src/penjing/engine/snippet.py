@@ -13,7 +13,7 @@ from transformers import {model}, {processor}
 folder = {folder}  # or where you put it
 processor = {processor}.from_pretrained(folder)
 model = {model}.from_pretrained(folder{trust}).eval()
-inputs = processor({example}, return_tensors="pt"{more})
+inputs = processor({example}, return_tensors="pt"{more}){cast}
 with torch.inference_mode():
     outputs = model(**inputs)
 {names} = {taken}
@@ -81,7 +81,8 @@ def snippet(task: str, engine: str, folder: str, config: dict[str, Any]) -> str:
     """How to ask a model directory one question without penjing.
 
     engine    what opens `folder`: "torch", "onnxruntime" or "openvino"
-    config    config.json: its auto_map says whether the directory brings code, its num_channels how pictures are read
+    config    config.json: its auto_map says whether the directory brings code, its num_channels how pictures are read, its
+              dtype in what they are given
     """
     kind = find("tasks", task).TASK
     mode = "L" if config.get("num_channels") == 1 else "RGB"
@@ -101,6 +102,7 @@ def snippet(task: str, engine: str, folder: str, config: dict[str, Any]) -> str:
         example=example.format(mode=mode),
         answer=answer.format(label=label, least=math.log(threshold / (1 - threshold))),
         more=more,
+        cast=".to(model.dtype)" if kind.media != "text" and config.get("dtype") == "bfloat16" else "",
         names=", ".join(kind.reads),
         quoted=", ".join(map(json.dumps, kind.reads)),
         taken=", ".join(map(taken.format, kind.reads)),

@@ -357,11 +357,12 @@ def _require_reasons(base: Any, options: Any, task: type[Task], runtime: Runtime
 
 def _require_computed(stage: str, options: Any, task: type[Task]) -> None:
     """Raise TaskError where a model shall be quantized for an engine that cannot write its answers."""
-    if task.generates and not task.self_supervised and (stage == "quantize" or vars(options).get("quantize")):
+    elsewhere = stage == "quantize" and "torch" not in find("methods.quantize", options.method).ENGINES
+    if task.generates and not task.self_supervised and (elsewhere or vars(options).get("quantize")):
         raise TaskError(
             "engines of quantized models compute outputs and do not write token by token, as answers of this task are",
             wanted="distill or prune" if stage == "quantize" else f"{stage} without quantizing",
-            fix="penjing prune makes it smaller" if stage == "quantize" else "pass --no-quantize",
+            fix="--method rtn or bf16 is for torch, which writes" if stage == "quantize" else "pass --no-quantize",
         )
 
 

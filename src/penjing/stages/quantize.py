@@ -1,6 +1,7 @@
-"""Store a model in a few bits, as the artefact of an engine on which that is really faster."""
+"""Store a model in a few bits: as the artefact of an engine on which that is really faster, or for torch, its weights alone."""
 
 import json
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Annotated, Any, Literal
 from penjing.core.contracts import Task
 from penjing.core.data import Data, DataOptions
 from penjing.core.errors import OptionError
+from penjing.core.examples import Examples
 from penjing.core.find import find
-from penjing.core.model_dir import ModelDir
+from penjing.core.model_dir import INDEX, ModelDir
 from penjing.core.options import Between
 from penjing.core.progress import say
 from penjing.core.report import Report
@@ -22,43 +24,66 @@ MOST_LOSS = 0.005  # of the primary metric on the tune rows: what quantizing may
 
 @dataclass(frozen=True)
 class Options:
-    """How, for which engine, and by which rows the ranges of activations are found.
+    """How, for which engine, and by which rows the ranges of activations are found, or what rounding does to answers.
 
     The usual engine is a fixed one and not what is fastest today: the same command shall write the same bytes.
     """
 
     method: Annotated[str, "how numbers are stored"] = "int8"
     engine: Annotated[
-        Literal["onnxruntime", "openvino", "auto"], "what will run it; auto makes one for each that is installed and keeps the fastest"
-    ] = "onnxruntime"
-    calibration_rows: Annotated[int, "training rows from which ranges are learnt", Between(1, 1_000_000)] = 256
+        Literal["torch", "onnxruntime", "openvino", "auto"] | None,
+        "what will run it, usually the first that the method writes for; auto makes one for each that is installed and keeps the fastest",
+    ] = None
+    calibration_rows: Annotated[int, "training rows on which methods calibrate that do", Between(1, 1_000_000)] = 256
     data: DataOptions = DataOptions()
     settings: Any = None
 
 
 def quantize(base: ModelDir, task: Task, data: Data, options: Options, *, out: Path, runtime: Runtime) -> tuple[ModelDir, Report]:
-    """Write the artefact beside the config and the processor; calibrated on train rows, measured on tune rows.
+    """Write the artefact, or the weights, beside config and processor; calibrated on train rows, measured on tune rows.
 
+    Weights alone are written module by module. Where there is no room for the parent it is never held whole, and not measured beside.
     Raises MissingExtra where the engine is not installed.
     """
-    from penjing.engine import appraise, deliver, gate, load, remarks
+    from penjing.engine import appraise, deliver, gate, load, remarks, rewriting
 
     engines = possible_engines(options)
-    foretell(runtime)
     gate.warm_up()
-    whole, tune = load.load(base, task, runtime), data.role("tune")
-    engine, tried = choose_engine(engines, base, whole, data, options, runtime)
-    model, facts = write_artefact(whole, data, options, engine, out)
+    tune = data.role("tune")
+    if engines == ["torch"]:
+        whole = load.load(base, task, runtime) if rewriting.fits(load.outline(base, type(task), runtime)) else None
+        engine, tried = "torch", list[dict[str, Any]]()
+        model, facts, parameters = write_weights(base, whole, task, data, options, out, runtime)
+    else:
+        foretell(runtime)
+        whole = load.load(base, task, runtime)
+        engine, tried = choose_engine(engines, base, whole, data, options, runtime)
+        model, facts = write_artefact(whole, data, options, engine, out)
+        parameters = whole.parameters
     parity = deliver.check_artefact(model, task, tune, runtime, whole)
-    report = appraise.appraise("quantize", model, task, tune, "tune", runtime, parent=base)
-    report.facts |= {"quantized": facts, "parity": parity, "parameters": whole.parameters, "engines": tried}
+    report = appraise.appraise("quantize", model, task, tune, "tune", runtime, parent=base if whole else None)
+    report.facts |= {"quantized": facts, "parity": parity, "parameters": parameters, "engines": tried}
     report.notes += remarks.remarks(report)
+    if whole is None:
+        report.notes.append(
+            "its parent has no room in the memory of this machine: it was not measured, and nothing here tells what was lost"
+        )
+    if find(METHODS, options.method).CALIBRATES:
+        report.notes += _one_sided(task, data.role("train", options.calibration_rows))
     if options.engine == "auto" and len(engines) == 1:
         report.notes.append(f"--engine auto had nothing to choose from: only {engine} is installed")
-    loss = report.before[task.primary].value - report.after[task.primary].value
+    loss = report.before[task.primary].value - report.after[task.primary].value if whole else 0.0
     if loss > MOST_LOSS:
         report.notes.append(f"{task.primary} fell by {100 * loss:.1f} points on the tuning rows, more than the half point that is usual")
     return model, report
+
+
+def _one_sided(task: Task, rows: Examples) -> list[str]:
+    """A note where the rows to calibrate on have one label, of a task that has several."""
+    found = {str(label) for column in task.target_columns for label in rows.column(column)}
+    if len(task.labels) < 2 or len(found) != 1:
+        return []
+    return [f"the {len(rows):,} rows it was calibrated on have one label, {found.pop()!r}; what others need is found less surely"]
 
 
 def possible_engines(options: Options) -> list[str]:
@@ -72,9 +97,9 @@ def possible_engines(options: Options) -> list[str]:
     if options.engine == "auto":
         there = [name for name in known if backends.installed(name)]
         return there or [backends.require(known[0])]
-    if options.engine not in known:
+    if options.engine not in (None, *known):
         raise OptionError(f"--method {options.method} writes nothing for {options.engine}", wanted=" or ".join([*known, "auto"]))
-    return [backends.require(options.engine)]
+    return [backends.require(options.engine or known[0])]
 
 
 def foretell(runtime: Runtime) -> None:
@@ -115,3 +140,33 @@ def write_artefact(whole: Any, data: Data, options: Options, engine: str, out: P
     whole.processor.save_pretrained(out)
     model = ModelDir(out, {}).record(task=task_name(task), labels=task.labels, engine=engine, precision=facts["precision"])
     return model, {**facts, "kernels": int8_kernels(processor()["instructions"])}
+
+
+def write_weights(
+    base: ModelDir, whole: Any | None, task: Task, data: Data, options: Options, out: Path, runtime: Runtime
+) -> tuple[ModelDir, dict[str, Any], int]:
+    """Weights, config and processor in `out`; the facts of the method; how many numbers the model has learnt.
+
+    whole   the model in memory; None where it shall be read from disk, module by module
+    """
+    from penjing.engine import few_bits, rewriting
+    from penjing.engine.batches import Encoded
+    from penjing.engine.load import load_processor, task_name
+
+    method = find(METHODS, options.method)
+    encoded = Encoded(data.role("train", options.calibration_rows), task, load_processor(base, task), labelled=False)
+    batch = encoded.batch(range(rewriting.rows_at_once(encoded.lengths)))
+    if whole is None:
+        rewriter = rewriting.from_disk(base, task, out, batch, runtime)
+    else:
+        rewriter = rewriting.from_memory(whole, out, batch, runtime)
+    facts = method.rewrite(rewriter, options.settings)
+    rewriter.finish(out)
+    for path in (each for each in base.companions() if each.name != INDEX):
+        shutil.copyfile(path, out / path.name)
+    before = {name: value for name, value in base.config.items() if name != "quantization_config"}
+    config = before | {"architectures": [type(rewriter.model).__name__]} | facts.pop("config")
+    (out / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+    facts["precision"] = few_bits.precision(config) or facts["precision"]
+    model = ModelDir(out, {}).record(task=task_name(task), labels=task.labels, engine="torch", precision=facts["precision"])
+    return model, facts, sum(p.numel() for p in rewriter.model.parameters())

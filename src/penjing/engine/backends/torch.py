@@ -10,6 +10,7 @@ from penjing.core.contracts import Batch, Task
 from penjing.core.generation import OWN, Generation
 from penjing.core.model_dir import ModelDir
 from penjing.core.runtime import Runtime
+from penjing.engine import few_bits
 from penjing.engine.batches import on_device
 from penjing.engine.generate import generate
 from penjing.engine.load import load_model
@@ -30,14 +31,14 @@ class TorchBackend:
 
     def __init__(self, model: PreTrainedModel, threads: int | None = None, generation: Generation = OWN, seed: int = 0):
         self.model, self.threads, self.generation, self.seed = model.eval(), threads, generation, seed
-        dtype = next(model.parameters()).dtype
-        self.name = "torch " + {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}.get(dtype, str(dtype))
+        dtype = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}.get(model.dtype, str(model.dtype))
+        few = few_bits.precision(model.config.to_dict())
+        self.name = f"torch {dtype}" if few is None else f"torch {few}, {dtype}"
 
     @torch.inference_mode()
     def __call__(self, **inputs: Any) -> Any:
-        device = next(self.model.parameters()).device
         with torch_threads(self.threads):
-            return self.model(**{name: value.to(device) for name, value in inputs.items()})
+            return self.model(**few_bits.suited(inputs, self.model))
 
     @torch.inference_mode()
     def generate(self, batch: Batch, processor: Any) -> list[str]:
@@ -48,4 +49,4 @@ class TorchBackend:
 
 def open(base: ModelDir, task: Task, runtime: Runtime, threads: int | None, generation: Generation) -> TorchBackend:
     """Load the weights as a module."""
-    return TorchBackend(load_model(base, task, runtime), threads or runtime.threads, generation, runtime.seed)
+    return TorchBackend(load_model(base, task, runtime, as_stored=True), threads or runtime.threads, generation, runtime.seed)

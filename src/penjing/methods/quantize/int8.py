@@ -43,6 +43,7 @@ from penjing.methods.quantize._cells import CELLS
 from penjing.methods.quantize._graph import OPSET, SMALL, compact, export, folded, overflows, quiet, tables
 from penjing.methods.quantize._rewrite import Product, Rewrite, by_groups, by_tokens
 
+CALIBRATES = True
 MOST_BYTES = 2 * 10**9  # of a protobuf file; larger ones need their weights beside it
 GROUP = 64  # inputs of a token that share a scale in openvino; divides the widths of usual transformers. 32 took 7 % longer, 128 5 % less
 STATIC = ("Conv", "MatMul", "Gemm", "Add", "Mul", "Concat", "MaxPool", "AveragePool", "GlobalAveragePool", "Relu")
