@@ -125,7 +125,8 @@ def folder(tmp_path_factory):
 def quick(words):
     """The words with what makes them quick."""
     again = ["--no-quantize"] if {"--folds", "--floor-agreement"} & {*words} else []  # shrink has been shown with int8 before
-    return [*words, *QUICK.get(" ".join(words[:2]), QUICK.get(words[0], [])), *again]
+    trains = not ("prune" in words and "vocabulary" in words)
+    return [*words, *(QUICK.get(" ".join(words[:2]), QUICK.get(words[0], [])) if trains else []), *again]
 
 
 def test_commands_that_install_name_what_is_there():

@@ -42,7 +42,8 @@ def shown(loaded, examples):
 def functions_of(loaded):
     parts = anatomy(loaded.model)
     stacks, attention = [*parts.depth.values()] or [parts.blocks], dict(zip(parts.blocks, parts.attention))
-    return Functions(loaded.task.loss, loaded.task.logits, False, (stacks, stacks), (attention, attention), [])
+    ask = torch.inference_mode()(lambda inputs: loaded.model(**inputs))
+    return Functions(ask, loaded.task.loss, loaded.task.logits, False, (stacks, stacks), (attention, attention), [])
 
 
 def read(task, outputs):

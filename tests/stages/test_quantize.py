@@ -6,8 +6,9 @@ import sys
 import pytest
 
 import penjing
-from penjing.core.errors import MissingExtra, OptionError
-from penjing.engine import load
+from penjing.core.errors import MissingExtra, ModelError, OptionError
+from penjing.engine import backends, load
+from penjing.methods.quantize import _graph
 from penjing.stages import _frame, _search, quantize
 
 needs_openvino = pytest.mark.skipif(
@@ -39,6 +40,16 @@ def test_an_artefact_of_openvino_passes_the_gate_and_answers_as_its_card_says(tm
     again = penjing.evaluate(model, "sklearn:digits", runtime=runtime, rows="tune")
     assert again.after["accuracy"].value == report.after["accuracy"].value
     assert "library_name: openvino" in (model.path / "README.md").read_text("utf-8")
+
+
+def test_an_artefact_whose_sums_would_overflow_here_is_refused(tmp_path, image_parent, runtime, monkeypatch):
+    model, report = penjing.quantize(image_parent, "sklearn:digits", out=tmp_path / "small", runtime=runtime)
+    assert model.meta["wide_sums"] is not report.facts["quantized"]["reduce_range"]
+    monkeypatch.setattr(_graph, "overflows", lambda: True)
+    monkeypatch.setattr(backends, "processor", lambda: {"processor": "an old one", "instructions": ["avx2"]})
+    with pytest.raises(ModelError, match="was made on a processor that adds products of 8-bit numbers in 32 bits; an old one cuts"):
+        penjing.evaluate(model.record(wide_sums=True), "sklearn:digits", runtime=runtime, rows="tune")
+    assert penjing.evaluate(model.record(wide_sums=False), "sklearn:digits", runtime=runtime, rows="tune").after["accuracy"].value > 0.5
 
 
 def test_a_missing_engine_is_named_before_the_model_is_loaded(tmp_path, text_parent, reviews, runtime, monkeypatch):
@@ -84,11 +95,13 @@ def test_what_int8_may_bring_on_this_processor_is_said_first(instructions, said,
     assert capsys.readouterr().err.strip() == said
 
 
-def test_shrink_settles_one_engine_for_all_candidates(text_parent, runtime, monkeypatch):
+def test_shrink_settles_one_engine_for_all_candidates_once(text_parent, tmp_path, runtime, monkeypatch):
     options = _frame.stage_options("shrink", {"engine": "auto"})
-    search = _search.Search(text_parent, text_parent, None, None, options, runtime, None, [])
+    search = _search.Search(text_parent, text_parent, (), None, None, options, runtime, tmp_path, None, [])
     monkeypatch.setattr(load, "load", lambda *_: None)
     monkeypatch.setattr(quantize, "choose_engine", lambda engines, *_: (engines[-1], ["tried"]))
     settled, tried = _search.settle_engine(search, ["onnxruntime", "openvino"])
     assert settled.options.engine == "openvino" and tried == ["tried"]
+    monkeypatch.delattr(quantize, "choose_engine")
+    assert _search.settle_engine(search, ["onnxruntime", "openvino"]) == (settled, tried)
     assert _search.settle_engine(search, []) == (search, [])

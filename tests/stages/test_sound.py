@@ -44,7 +44,7 @@ def test_a_new_network_learns_tones_and_says_how_it_hears_them(parent):
 
 def test_it_can_be_taught_pruned_and_quantized(parent, tones, tmp_path, runtime):
     model, _ = parent
-    _, taught = penjing.distill(model.path, tones, student="new:resnet-tiny", out=tmp_path / "taught", runtime=runtime, **TRAINING)
+    _, taught = penjing.distill(model.path, tones, student="new:cnn-tiny", out=tmp_path / "taught", runtime=runtime, **TRAINING)
     _, pruned = penjing.prune(model.path, tones, method="channels", out=tmp_path / "pruned", runtime=runtime, **TRAINING)
     _, quantized = penjing.quantize(model.path, tones, out=tmp_path / "quantized", runtime=runtime)
     assert all(report.after["accuracy"].value > 0.9 for report in (taught, pruned, quantized))

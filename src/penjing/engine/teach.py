@@ -1,5 +1,6 @@
 """A student learns from a teacher: what distill does, and what every prune ends with."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from penjing.engine import priors, relabel
 from penjing.engine.anatomy import anatomy
 from penjing.engine.fit import fit
 from penjing.engine.load import Loaded
+from penjing.engine.precision import arithmetic, choose_precision
 from penjing.engine.train import Loss
 from penjing.methods.distill import Functions
 from penjing.methods.finetune import whole
@@ -55,7 +57,8 @@ def teach(
     hooks: list[Any] = []
     torch.manual_seed(runtime.seed)
     try:
-        loss = loss_by(teacher, student, method, settings, hooks, num_known)
+        precision = choose_precision(student.model, training, runtime)
+        loss = loss_by(teacher, student, method, settings, hooks, num_known, precision)
         return learn(student, loss, rows, data.role("tune"), training, runtime, out, zeros)
     finally:
         for hook in hooks:
@@ -72,19 +75,32 @@ def learn(
         return fit(student, standardised(loss), train_rows, tune_rows, training, runtime, out, learner=learner)
 
 
-def loss_by(teacher: Loaded, student: Loaded, method: str, settings: Any, hooks: list[Any], num_known: int | None = None) -> Loss:
+def loss_by(
+    teacher: Loaded, student: Loaded, method: str, settings: Any, hooks: list[Any], num_known: int | None = None, precision: str = "fp32"
+) -> Loss:  # fmt: skip
     """The loss of a student of `teacher`, whose weights are held still.
 
     hooks       gets the handles of what hangs on the models then
     num_known   rows of lower number have true labels; None where all do
+    precision   that the teacher answers in
     """
     task = teacher.task
     teacher.model.requires_grad_(False)
     parts = [anatomy(each.model) for each in (teacher, student)]
     stacks = tuple([*each.depth.values()] or [each.blocks] for each in parts)
     attention = tuple({block: found[:3] for block, found in zip(each.blocks, each.attention)} for each in parts)
-    functions = Functions(_of_labelled(task, num_known), task.logits, task.interact, stacks, attention, hooks)  # type: ignore[arg-type]
+    loss = _of_labelled(task, num_known)
+    functions = Functions(_asking(teacher.model, precision), loss, task.logits, task.interact, stacks, attention, hooks)  # type: ignore[arg-type]
     return find(METHODS, method).apply(teacher.model, student.model, functions, settings)
+
+
+def _asking(teacher: Any, precision: str) -> Callable[[dict[str, Any]], Any]:
+    @torch.inference_mode()
+    def ask(inputs: dict[str, Any]) -> Any:
+        with arithmetic(precision, teacher.device.type):
+            return teacher.eval()(**inputs)
+
+    return ask
 
 
 def _taught_rows(

@@ -33,7 +33,8 @@ def functions_of(teacher, student):
     def hard(outputs, batch):
         return cross_entropy(outputs.logits, batch.targets["label"])
 
-    return Functions(hard, lambda outputs, batch: (outputs.logits, batch.rows), False, stacks, attention, [])
+    ask = torch.inference_mode()(lambda inputs: teacher(**inputs))
+    return Functions(ask, hard, lambda outputs, batch: (outputs.logits, batch.rows), False, stacks, attention, [])
 
 
 def taught(method, teacher, student, batch=BATCH, **settings):
@@ -208,7 +209,7 @@ def test_a_student_of_other_pieces_than_its_teacher_is_refused():
 
 def test_a_model_without_blocks_of_states_is_refused_with_what_will_do():
     odd = SimpleNamespace(config=SimpleNamespace(hidden_size=None))
-    functions = Functions(None, None, False, ([["a"]], []), ({}, {}), [])
+    functions = Functions(None, None, None, False, ([["a"]], []), ({}, {}), [])
     with pytest.raises(ModelError, match="no blocks, no one number wide beside 1 blocks, 32 wide") as caught:
         hidden.apply(model(0), odd, functions, hidden.Options())
     assert "--method logits" in caught.value.fix

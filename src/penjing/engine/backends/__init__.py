@@ -11,7 +11,7 @@ from penjing.core.errors import MissingExtra, ModelError
 from penjing.core.find import find
 from penjing.core.generation import OWN, Generation
 from penjing.core.model_dir import ModelDir
-from penjing.core.runtime import Runtime
+from penjing.core.runtime import Runtime, processor
 
 
 class Backend(Model, Protocol):
@@ -44,6 +44,21 @@ def open_backend(base: ModelDir, task: Task, runtime: Runtime, threads: int | No
     generation   how it writes, where that is not as its own settings have it
     """
     return find("engine.backends", base.engine).open(base, task, runtime, threads, generation)
+
+
+def require_wide_sums(base: ModelDir) -> None:
+    """Raise ModelError for an artefact whose answers would be wrong here: its 8-bit products overflow the sums of this processor."""
+    if not base.meta.get("wide_sums") or {"avx512_vnni", "avx_vnni"} & {*processor()["instructions"]}:
+        return
+    from penjing.methods.quantize import _graph  # 3 s
+
+    if _graph.overflows():
+        raise ModelError(
+            f"{base} was made on a processor that adds products of 8-bit numbers in 32 bits; {processor()['processor']} cuts such sums, "
+            "and its answers would be wrong",
+            wanted="an artefact made on this machine, which gets weights of 7 bits",
+            fix="penjing quantize what it was made from, here",
+        )
 
 
 def only_torch(engine: str) -> NoReturn:

@@ -11,7 +11,7 @@ from penjing.core.errors import ModelError, need
 from penjing.core.generation import Generation
 from penjing.core.model_dir import ModelDir
 from penjing.core.runtime import Runtime
-from penjing.engine.backends import only_torch
+from penjing.engine.backends import only_torch, require_wide_sums
 
 library = partial(need, "onnxruntime", "onnx")
 """() -> the engine, imported; raises MissingExtra where it is not installed."""
@@ -42,4 +42,5 @@ class OnnxRuntimeBackend:
 
 def open(base: ModelDir, task: Task, runtime: Runtime, threads: int | None, generation: Generation) -> OnnxRuntimeBackend:
     """Open model.onnx; needs no torch module."""
+    require_wide_sums(base)
     return OnnxRuntimeBackend(str(base.path / "model.onnx"), threads or runtime.threads, base.meta.get("precision", "fp32"))

@@ -11,7 +11,7 @@ from penjing.core.generation import Generation
 from penjing.core.model_dir import ModelDir
 from penjing.core.openvino import openvino as library
 from penjing.core.runtime import Runtime
-from penjing.engine.backends import only_torch
+from penjing.engine.backends import only_torch, require_wide_sums
 
 FILE = "openvino_model.xml"
 
@@ -46,4 +46,5 @@ class OpenVinoBackend:
 
 def open(base: ModelDir, task: Task, runtime: Runtime, threads: int | None, generation: Generation) -> OpenVinoBackend:
     """Open openvino_model.xml and the openvino_model.bin beside it; needs no torch module."""
+    require_wide_sums(base)
     return OpenVinoBackend(str(base.path / FILE), threads or runtime.threads, base.meta.get("precision", "fp32"))

@@ -19,6 +19,7 @@ from penjing.core.contracts import Batch, RowLoss
 class Functions(NamedTuple):
     """What is known of the task and of the two models.
 
+    ask         what the teacher gives for the inputs of a batch, without gradients, in the arithmetic of the training
     loss        of the true targets; 0 for rows whose targets do not hold
     logits      distributions (M, C) with the row (M,) of each
     interact    whether these depend on the other rows of a batch
@@ -27,6 +28,7 @@ class Functions(NamedTuple):
     hooks       handles of what a method hangs on the models; they are taken off when the training has ended
     """
 
+    ask: Callable[[dict[str, Any]], Any]
     loss: Callable[[Any, Batch], RowLoss]
     logits: Callable[[Any, Batch], tuple[torch.Tensor, torch.Tensor]]
     interact: bool

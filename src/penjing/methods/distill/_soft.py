@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from penjing.core.contracts import Batch, RowLoss
 from penjing.core.options import Between
@@ -31,7 +31,7 @@ def softened(functions: Functions, settings: Soft, outputs: Any, batch: Batch, t
     return beside(apart, owners, RowLoss((1 - settings.soft_share) * hard.total, hard.count), settings.soft_share)
 
 
-def answering(teacher: nn.Module, functions: Functions) -> Callable[[Batch, int], Tensor]:
+def answering(functions: Functions) -> Callable[[Batch, int], Tensor]:
     """(batch, number of classes) -> the teacher's distributions (M, C).
 
     It is asked once for each row: its answers do not change, so later epochs take them from memory, unless the row does, or they depend on
@@ -43,8 +43,7 @@ def answering(teacher: nn.Module, functions: Functions) -> Callable[[Batch, int]
         rows = batch.rows.tolist()
         if not batch.fresh and all(row in remembered and remembered[row].shape[-1] == num_classes for row in rows):
             return torch.cat([remembered[row] for row in rows])
-        with torch.inference_mode():
-            found, owners = functions.logits(teacher.eval()(**batch.inputs), batch)
+        found, owners = functions.logits(functions.ask(batch.inputs), batch)
         order, each = owners.unique_consecutive(return_counts=True)
         few = int(each.max()) * found.shape[-1] <= REMEMBERED
         if few and not (batch.fresh or functions.interact) and order.tolist() == rows and len({*rows}) == len(rows):

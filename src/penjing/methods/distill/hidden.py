@@ -58,8 +58,7 @@ def apply(teacher: nn.Module, student: nn.Module, functions: Functions, settings
     mine, taught_by = heard(student, [a for a, _, _ in pairs], functions, through), heard(teacher, [b for _, b, _ in pairs], functions)
 
     def loss(outputs: Any, batch: Batch) -> RowLoss:
-        with torch.inference_mode():
-            taught, _ = functions.logits(teacher.eval()(**batch.inputs), batch)
+        taught, _ = functions.logits(functions.ask(batch.inputs), batch)
         found = softened(functions, settings, outputs, batch, taught.clone())
         distances = [_apart(mine.pop(a), taught_by[b].clone(), batch if masked else None) for a, b, masked in pairs]
         return beside(torch.stack(distances).mean(0), batch.rows, found, settings.hidden_weight)

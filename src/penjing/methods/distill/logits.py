@@ -18,7 +18,7 @@ Options, WRITES = Soft, False
 
 def apply(teacher: nn.Module, student: nn.Module, functions: Functions, settings: Soft) -> Callable[[Any, Batch], RowLoss]:
     """Loss of a student's outputs against the teacher's on the same inputs."""
-    answers = answering(teacher, functions)
+    answers = answering(functions)
 
     def loss(outputs: Any, batch: Batch) -> RowLoss:
         num_classes = functions.logits(outputs, batch)[0].shape[-1]

@@ -68,8 +68,7 @@ def apply(teacher: nn.Module, student: nn.Module, functions: Functions, settings
     others, mine = heard(teacher, teaching.values(), functions), heard(student, learning.values(), functions)
 
     def loss(outputs: Any, batch: Batch) -> RowLoss:
-        with torch.inference_mode():
-            taught, _ = functions.logits(teacher.eval()(**batch.inputs), batch)
+        taught, _ = functions.logits(functions.ask(batch.inputs), batch)
         found = softened(functions, settings, outputs, batch, taught.clone())
         a, b = ({part: states[path[part]].float().clone() for part in "qkv"} for states, path in ((mine, learning), (others, teaching)))
         real = there(batch, a["q"])

@@ -33,7 +33,7 @@ def apply(teacher: nn.Module, student: nn.Module, functions: Functions, settings
     """Loss of a student's outputs against the answers that were written."""
     if not settings.soft_share:
         return functions.loss
-    answers = answering(teacher, functions)
+    answers = answering(functions)
 
     def loss(outputs: Any, batch: Batch) -> RowLoss:
         num_classes = functions.logits(outputs, batch)[0].shape[-1]

@@ -61,7 +61,7 @@ def apply(
 
     The model is left as it was. Facts: engine, precision, bits, scheme, opset, how many operations of each type were stored in int8 and
     how many not, with the reason; fp32_cells, recurrent ones that the file alone holds in int8; int8_share of all weights; reduce_range,
-    True where this processor needs 7-bit weights.
+    True where this processor needs 7-bit weights; wide_sums, True where they have 8 and no processor that needs 7 may run them.
 
     Raises DataError without a batch, ModelError for a model of 2 GB or without a layer to quantize, MissingExtra without a library.
     """
@@ -80,7 +80,8 @@ def apply(
     with tempfile.TemporaryDirectory(prefix="penjing-") as folder, quiet():
         plain = folded(export(model, first.inputs, reads), Path(folder))
         scheme = _scheme(plain)
-        reduce_range = overflows() and (scheme == "static" or writer.product is by_tokens)
+        multiplies = scheme == "static" or writer.product is by_tokens
+        reduce_range = overflows() and multiplies
         small = _tables_in_int8(plain, writer.product, top=63 if reduce_range else 127, linears=scheme == "dynamic")
         if scheme == "static":
             small = _calibrated(small, itertools.chain([first], batches), writer.static, reduce_range, Path(folder))
@@ -93,7 +94,7 @@ def apply(
         )
     writer.write(compact(small), out)
     head = {"engine": engine, "precision": "int8", "bits": 8, "scheme": scheme, "opset": OPSET}
-    return head | facts | {"reduce_range": reduce_range, "rows_interact": False}
+    return head | facts | {"reduce_range": reduce_range, "wide_sums": multiplies and not reduce_range, "rows_interact": False}
 
 
 class _Writer(NamedTuple):
