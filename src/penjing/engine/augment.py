@@ -11,7 +11,7 @@ from typing import Any
 import numpy
 
 from penjing.core.contracts import Example, Task
-from penjing.core.find import find, names
+from penjing.core.find import find
 from penjing.core.training import Training
 
 METHODS = "methods.augment"
@@ -64,14 +64,6 @@ def augmented(task: Task, options: Training, seed: int, strengths: Sequence[floa
     keeping, losing = (_changes(task, [m for m in methods if m.KEEPS_LABEL is keeps]) for keeps in (True, False))
     shares = enumerate(strengths if keeping or losing or task.draws else [], 1)
     return [Augmented(keeping, losing, share * options.augment_strength, seed, number, task.draws) for number, share in shares]
-
-
-def for_teachers(task: Task | type[Task]) -> list[str]:
-    """The changes that lose labels and that this task's rows may have where a teacher answers them."""
-    if task.open_answers or task.interact:
-        return []
-    kinds = {kind for column, kind in task.input_columns().items() if column not in task.fixed}
-    return [name for name in names(METHODS) if not find(METHODS, name).KEEPS_LABEL and find(METHODS, name).KIND in kinds]
 
 
 def _changes(task: Task, methods: Sequence[Any]) -> Changes:

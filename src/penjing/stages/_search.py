@@ -28,7 +28,6 @@ from penjing.core.report import Report
 from penjing.core.runtime import Runtime
 from penjing.engine import appraise, load, relabel
 from penjing.engine.anatomy import anatomy
-from penjing.engine.augment import for_teachers
 from penjing.engine.baseline import measure_baseline
 from penjing.engine.measure import quality
 from penjing.engine.smaller import SHAPES, student, take_away
@@ -181,9 +180,7 @@ def shapes(search: Search) -> list[Candidate]:
     Raises ModelError where nothing can be removed, nothing quantized and no student was named.
     """
     model = load.load(search.whole, search.task, search.runtime).model
-    parts, learning = dissected(model), dict(vars(search.options.training))
-    learning["augment"] = learning["augment"] or for_teachers(search.task) or None
-    learning["unlabelled"] = search.options.unlabelled
+    parts, learning = dissected(model), {**vars(search.options.training), "unlabelled": search.options.unlabelled}
     taught = {**learning, "method": search.options.recovery}
     found = [Candidate("whole")] if search.options.quantize or search.whole is not search.base else []
     for share in CHANNEL_SHARES if parts.channels else ():
@@ -272,29 +269,38 @@ def train(shapes: list[Candidate], floor: float, search: Search) -> None:
     """Train where the floor is likely to lie: what needs no training and the students first, then level after level by halving.
 
     shapes    the most costly first: of the levels that are left the middle one is trained; where its tune rows say that it is likelier than
-              not to be proven the search goes on among the cheaper, otherwise among the costlier
+              not to be proven the search goes on among the cheaper, otherwise among the costlier. As long as nothing is likely to be proven
+              it is the costliest that is left, for there must be something to deliver
     """
     named = [c for c in shapes if any("student" in words for _, words in c.steps)]
+    likely = False
+
+    def learn(candidate: Candidate) -> bool:
+        nonlocal likely
+        there = _train(candidate, floor, search)
+        likely = likely or (there and chance(candidate.verdict, search.num_proof) >= SURE)
+        return there
+
     for candidate in [c for c in shapes if not c.steps]:
-        _train(candidate, floor, search)
+        learn(candidate)
     levels = rivals([c for c in shapes if c.steps and c not in named], search.options.prefer)
     if search.options.budget and (levels or named):
         _learn_pace(max(shapes, key=lambda c: c.work), search)
     for candidate in named:
-        if not _train(candidate, floor, search):
+        if not learn(candidate):
             return
     first, after = 0, len(levels)
     for _ in range(search.options.candidates):
         if first >= after:
             return
-        middle = (first + after) // 2
+        middle = (first + after) // 2 if likely else first
         candidate = halve(levels[middle], search)
-        if not _train(candidate, floor, search):
+        if not learn(candidate):
             return
-        if chance(candidate.verdict, search.num_proof) >= SURE:
-            first = middle + 1
-        else:
+        if likely and chance(candidate.verdict, search.num_proof) < SURE:
             after = middle
+        else:
+            first = middle + 1
 
 
 def rivals(shapes: Sequence[Candidate], prefer: str) -> list[list[Candidate]]:
@@ -313,7 +319,7 @@ def halve(level: list[Candidate], search: Search) -> Candidate:
 
     Source   Karnin, Koren, Somekh 2013, "Almost optimal exploration in multi-armed bandits", section 3 (sequential halving)
     """
-    epochs = search.options.training.epochs / 2 ** math.ceil(math.log2(len(level)))
+    epochs = search.options.training.epochs / 2 ** (1 + math.ceil(math.log2(len(level))))
     while len(level) > 1:
         taken = sum(search.clock.foreseen(epochs, c.work) for c in level)
         if taken + search.clock.foreseen(search.options.training.epochs, level[0].work) > search.clock.left():

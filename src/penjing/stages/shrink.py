@@ -3,8 +3,6 @@
     is the floor provable -> drop tokens that no row uses -> time untrained shapes here -> train the promising -> screen on tune rows
     -> prove on proof rows
 
-Candidates learn of the parent, which also answers excerpts of texts where the task allows it (--augment-strength 0 for none).
-
 It always returns: the smallest proven candidate, or the best one with the floor missed by so much; the whole curve; and recipe.toml, which
 makes this one again.
 """
