@@ -37,7 +37,7 @@ from penjing.maths.intervals import wilson
 
 SHRINK = {
     "floor": "2.0", "max_bytes": "9MB", "budget": "27m", "candidates": 3,
-    "epochs": 12, "learning_rate": 3e-4, "recovery": "hidden", "augment": ["excerpts", "word-noise"], "augment_strength": 0.75,
+    "epochs": 16, "learning_rate": 3e-4, "recovery": "hidden", "augment": ["excerpts", "word-noise"], "augment_strength": 0.75,
 }  # fmt: skip
 PARENT, WHOLE = "penjing:parent", "penjing:whole-int8"
 OURS = {"penjing:small": "penjing shrink", WHOLE: "penjing prune --method vocabulary, quantize"}
