@@ -6,7 +6,6 @@ Parents are trained as the lines of benchmarks/text.py and cifar10.py, or taken 
 card says by how much a parent is better than its linear model. Choices are made on validation rows; the proof opens the test rows.
 """
 
-# ruff: noqa: E402
 import argparse
 import sys
 from dataclasses import dataclass
