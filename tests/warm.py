@@ -106,7 +106,10 @@ def _run(words: list[str], told: str, dies_at: int | None) -> int:
     errors = os.open(told, os.O_WRONLY | os.O_APPEND)
     os.dup2(errors, 2)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    gate.warm_up, gate.check = lambda: None, lambda *_: {"difference": 0.0, "memory_bytes": 0}  # 9 s of imports, and not what is tested
+    gate.warm_up, gate.check = (
+        lambda: None,
+        lambda *_, **__: {"difference": 0.0, "memory_bytes": 0},
+    )  # 9 s of imports, and not what is tested
     settle, whole = checkpoints.settle, 0
 
     def dying(file: Any, path: Path) -> None:

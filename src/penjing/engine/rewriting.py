@@ -270,18 +270,18 @@ def from_disk(base: ModelDir, task: Task, folder: Path, batch: Batch, runtime: R
 
     Raises ModelError where the names of its tensors are not those of the model.
     """
-    return Rewriter(skeleton(base, type(task), runtime).eval(), _OnDisk(base), _dtype(base), folder, batch, runtime.quiet)
+    return Rewriter(skeleton(base, type(task), runtime).eval(), _OnDisk(base), stored_dtype(base), folder, batch, runtime.quiet)
 
 
 def from_memory(loaded: Loaded, folder: Path, batch: Batch, runtime: Runtime) -> Rewriter:
     """The same of a model in memory, which stays as it is."""
     weights = {name: value.detach() for name, value in loaded.model.state_dict().items()}
     twin = copy.deepcopy(loaded.model, {id(value): value for value in loaded.model.parameters()})
-    dtype = _dtype(loaded.base) if loaded.base else torch.float32
+    dtype = stored_dtype(loaded.base) if loaded.base else torch.float32
     return Rewriter(twin.eval(), weights, dtype, folder, batch, runtime.quiet)
 
 
-def _dtype(base: ModelDir) -> torch.dtype:
+def stored_dtype(base: ModelDir) -> torch.dtype:
     """In which its weights are stored."""
     named = base.config.get("dtype") or base.config.get("torch_dtype")
     return {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(str(named), torch.float32)

@@ -20,7 +20,7 @@ from penjing.core.training import Training
 
 GROWING = ("pretrain", "finetune")  # stages that may begin with new:<size>
 ZERO_SHOT = "zero-shot-classification"  # the task that --labels stand for
-TAUGHT = ("distill", "prune", "shrink")  # stages whose trainings have a teacher
+TAUGHT = ("distill", "prune", "quantize", "shrink")  # stages whose trainings have a teacher
 FINETUNE, AUGMENT, SEMI, DISTILL = "methods.finetune", "methods.augment", "methods.semi", "methods.distill"
 
 
@@ -111,6 +111,7 @@ def require_possible(stage: str, base: ModelDir | str, options: Any, task: type[
         need(*task.needs)
     _require_models(stage, base, options, task, makes, runtime)
     _require_computed(stage, options, task)
+    _require_learnt(stage, options, task)
     _require_own_rows(options, task)
     if "semi" in vars(options):
         _require_semi(options, task)
@@ -118,7 +119,7 @@ def require_possible(stage: str, base: ModelDir | str, options: Any, task: type[
         from penjing.engine.teach import require_writer
 
         require_writer(method, task)
-    if stage in TAUGHT and options.unlabelled:
+    if stage in TAUGHT and vars(options).get("unlabelled"):
         _require_soft(options, task)
     require_device(runtime)
     if generation := vars(options).get("generation"):
@@ -364,6 +365,12 @@ def _require_computed(stage: str, options: Any, task: type[Task]) -> None:
             wanted="distill or prune" if stage == "quantize" else f"{stage} without quantizing",
             fix="--method rtn or bf16 is for torch, which writes" if stage == "quantize" else "pass --no-quantize",
         )
+
+
+def _require_learnt(stage: str, options: Any, task: type[Task]) -> None:
+    """Raise TaskError where a model shall learn to be rounded whose weights do not learn step by step."""
+    if stage == "quantize" and options.training.epochs and "prune" not in task.stages:
+        raise TaskError("models of this task learn nothing step by step", wanted="--epochs 0", fix="leave --epochs out")
 
 
 def require_written(task: type[Task], generation: Generation) -> None:

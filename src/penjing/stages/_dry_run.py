@@ -34,7 +34,8 @@ def plan(stage: str, model: str, data: str, out: Path | None, runtime: Runtime, 
         _, told = _provable.provable(begun)
         trainings = options.candidates + len(options.students or [])
         found["floor"] = {"floor": options.floor, "rows_there": prepared.data.roles.counts["proof"], **told}
-    if "training" in vars(prepared.options) and "epochs" not in idle(stage, vars(prepared.options).get("method")):
+    training = vars(prepared.options).get("training")
+    if training and training.epochs and "epochs" not in idle(stage, vars(prepared.options).get("method")):
         steps, seconds = _training(prepared)
         found["training"] = {"trainings": trainings, "steps": steps, "seconds": round(seconds * trainings, 1)}
     return found
@@ -109,7 +110,9 @@ def _trained(prepared: Call) -> tuple[Any, Any]:
         return student, teach.loss_by(whole, student, options.method, options.settings, [])
     if stage == "prune":
         student = smaller.take_away(whole, data, options.method, options.settings, runtime, scored=8).loaded
+    elif stage == "quantize":
+        student = load.load(base, task, runtime)  # type: ignore[arg-type]
     else:
         student = create.begun(base, task, rows, runtime)
-    method = options.recovery if stage == "prune" else "logits"
+    method = "logits" if stage == "shrink" else options.recovery
     return student, teach.loss_by(whole, student, method, find("methods.distill", method).Options(), [])

@@ -13,10 +13,11 @@ from penjing.core.errors import OptionError
 from penjing.core.examples import Examples
 from penjing.core.find import find
 from penjing.core.model_dir import INDEX, ModelDir
-from penjing.core.options import Between
+from penjing.core.options import Between, flags
 from penjing.core.progress import say
 from penjing.core.report import Report
 from penjing.core.runtime import Runtime, int8_kernels, processor
+from penjing.core.training import Training
 
 METHODS = "methods.quantize"
 MOST_LOSS = 0.005  # of the primary metric on the tune rows: what quantizing may cost without a word
@@ -24,7 +25,7 @@ MOST_LOSS = 0.005  # of the primary metric on the tune rows: what quantizing may
 
 @dataclass(frozen=True)
 class Options:
-    """How, for which engine, and by which rows the ranges of activations are found, or what rounding does to answers.
+    """How, for which engine, by which rows the ranges of activations are found, or what rounding does to answers; how long it learns first.
 
     The usual engine is a fixed one and not what is fastest today: the same command shall write the same bytes.
     """
@@ -35,13 +36,24 @@ class Options:
         "what will run it, usually the first that the method writes for; auto makes one for each that is installed and keeps the fastest",
     ] = None
     calibration_rows: Annotated[int, "training rows on which methods calibrate that do", Between(1, 1_000_000)] = 256
+    recovery: Annotated[str, "method of distillation by which, with --epochs, it learns to answer as before although it is rounded"] = (
+        "logits"
+    )
+    training: Training = Training(epochs=0, learning_rate=5e-5)
     data: DataOptions = DataOptions()
     settings: Any = None
+
+
+def idle(method: str) -> dict[str, str]:
+    """Flags that can do nothing with a method, and why."""
+    why = vars(find(METHODS, method)).get("NOT_LEARNT")
+    return dict.fromkeys(["recovery", *(flag.name for flag in flags(Training))], why) if why else {}
 
 
 def quantize(base: ModelDir, task: Task, data: Data, options: Options, *, out: Path, runtime: Runtime) -> tuple[ModelDir, Report]:
     """Write the artefact, or the weights, beside config and processor; calibrated on train rows, measured on tune rows.
 
+    With more than 0 epochs the model first learns, rounded in every forward pass, to answer as `base` does.
     Weights alone are written module by module. Where there is no room for the parent it is never held whole, and not measured beside.
     Raises MissingExtra where the engine is not installed.
     """
@@ -49,22 +61,25 @@ def quantize(base: ModelDir, task: Task, data: Data, options: Options, *, out: P
 
     engines = possible_engines(options)
     gate.warm_up()
-    tune = data.role("tune")
-    if engines == ["torch"]:
-        whole = load.load(base, task, runtime) if rewriting.fits(load.outline(base, type(task), runtime)) else None
-        engine, tried = "torch", list[dict[str, Any]]()
+    tune, learns = data.role("tune"), options.training.epochs > 0
+    for_torch = engines == ["torch"]
+    if not for_torch:
+        foretell(runtime)
+    held = not for_torch or learns or rewriting.fits(load.outline(base, type(task), runtime))
+    parent = load.load(base, task, runtime) if held else None
+    engine, tried = (engines[0], []) if parent is None else choose_engine(engines, base, parent, data, options, runtime)
+    whole, training = learn(parent, base, task, data, options, engine, out, runtime) if parent and learns else (parent, {})
+    if whole is None or for_torch:
         model, facts, parameters = write_weights(base, whole, task, data, options, out, runtime)
     else:
-        foretell(runtime)
-        whole = load.load(base, task, runtime)
-        engine, tried = choose_engine(engines, base, whole, data, options, runtime)
         model, facts = write_artefact(whole, data, options, engine, out)
         parameters = whole.parameters
-    parity = deliver.check_artefact(model, task, tune, runtime, whole)
-    report = appraise.appraise("quantize", model, task, tune, "tune", runtime, parent=base if whole else None)
+    parity = deliver.check_artefact(model, task, tune, runtime, parent)
+    report = appraise.appraise("quantize", model, task, tune, "tune", runtime, parent=base if parent else None)
     report.facts |= {"quantized": facts, "parity": parity, "parameters": parameters, "engines": tried}
+    report.facts |= {"training": training} if learns else {}
     report.notes += remarks.remarks(report)
-    if whole is None:
+    if parent is None:
         report.notes.append(
             "its parent has no room in the memory of this machine: it was not measured, and nothing here tells what was lost"
         )
@@ -72,10 +87,27 @@ def quantize(base: ModelDir, task: Task, data: Data, options: Options, *, out: P
         report.notes += _one_sided(task, data.role("train", options.calibration_rows))
     if options.engine == "auto" and len(engines) == 1:
         report.notes.append(f"--engine auto had nothing to choose from: only {engine} is installed")
-    loss = report.before[task.primary].value - report.after[task.primary].value if whole else 0.0
+    loss = report.before[task.primary].value - report.after[task.primary].value if parent else 0.0
     if loss > MOST_LOSS:
         report.notes.append(f"{task.primary} fell by {100 * loss:.1f} points on the tuning rows, more than the half point that is usual")
     return model, report
+
+
+def learn(
+    teacher: Any, base: ModelDir, task: Task, data: Data, options: Options, engine: str, out: Path, runtime: Runtime
+) -> tuple[Any, dict[str, Any]]:
+    """`base` with weights that have learnt to be rounded, as numbers that are whole still; facts of the training.
+
+    Raises OptionError for settings of the method that cannot be learnt with, ModelError where nothing would be rounded.
+    """
+    from penjing.engine import load, rewriting, rounded, teach
+
+    teach.require_writer(options.recovery, task, data)
+    student, settings = load.load(base, task, runtime), find("methods.distill", options.recovery).Options()
+    method = find(METHODS, options.method)
+    with rounded.rounded(student.model, method.rounding(student.model, options.settings, engine, rewriting.stored_dtype(base))):
+        training = teach.teach(teacher, student, data, options.recovery, settings, options.training, runtime, out)
+    return student, training
 
 
 def _one_sided(task: Task, rows: Examples) -> list[str]:
@@ -166,7 +198,8 @@ def write_weights(
     for path in (each for each in base.companions() if each.name != INDEX):
         shutil.copyfile(path, out / path.name)
     before = {name: value for name, value in base.config.items() if name != "quantization_config"}
-    config = before | {"architectures": [type(rewriter.model).__name__]} | facts.pop("config")
+    decision = whole.task.decision if whole else {}
+    config = before | decision | {"architectures": [type(rewriter.model).__name__]} | facts.pop("config")
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
     facts["precision"] = few_bits.precision(config) or facts["precision"]
     model = ModelDir(out, {}).record(task=task_name(task), labels=task.labels, engine="torch", precision=facts["precision"])

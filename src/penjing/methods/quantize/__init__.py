@@ -18,13 +18,33 @@ Of ENGINES = ("torch",), so that it is smaller on disk and in memory, also where
 rewrite(rewriting, settings) -> facts writes all modules of a model, one after the other
 
 facts       also `config`: entries of config.json that say to transformers how the weights are to be read
+
+And whether a model can learn to be rounded so, before it is (engine/rounded.py):
+
+rounding(model, settings, engine, dtype) -> {path: Rounding} for modules of `model` that are nn.Linear, nn.Conv1d, nn.Conv2d, nn.Embedding,
+            or Conv1D of transformers, and no subclass of these. It raises OptionError for settings that do not fit, ModelError where
+            nothing would be rounded
+NOT_LEARNT  in its place: why there is nothing to learn with, as it follows "--method NAME"
+
+dtype       in which Rewriting writes what has no few bits
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
+
+
+class Rounding(NamedTuple):
+    """How a layer is computed once it is quantized: functions of fp32 tensors that give the numbers that are stored or multiplied, in fp32.
+
+    weight   of the weight as the module holds it; of the rows (..., H) that were read, where it is a table of embeddings
+    input    of what the layer multiplies by it; None where that stays as it is
+    """
+
+    weight: Callable[[Tensor], Tensor]
+    input: Callable[[Tensor], Tensor] | None = None
 
 
 class Rewriting(Protocol):

@@ -139,10 +139,15 @@ def put_rest(rewriting: Rewriting, layers: Mapping[str, Layer]) -> None:
                 rewriting.put(path, dict(_left(rewriting, path)))
 
 
+def dtype_of_table(table: Tensor, dtype: torch.dtype) -> torch.dtype:
+    """In which a table of embeddings is written, where other tensors are written in `dtype`."""
+    return torch.bfloat16 if dtype == torch.float32 and table.numel() >= SMALL else dtype
+
+
 def _left(rewriting: Rewriting, path: str) -> Iterator[tuple[str, Tensor]]:
     table = isinstance(rewriting.model.get_submodule(path), nn.Embedding)
     for name, value in rewriting.take(path).items():
-        dtype = torch.bfloat16 if table and rewriting.dtype == torch.float32 and value.numel() >= SMALL else rewriting.dtype
+        dtype = dtype_of_table(value, rewriting.dtype) if table else rewriting.dtype
         yield name, value.to(dtype) if value.is_floating_point() else value
 
 

@@ -19,6 +19,7 @@ from penjing.methods.quantize import Rewriting
 from penjing.methods.quantize._weights import MOST_TOKENS, Layer, Options, chosen, facts_of, nearest, put, put_rest, weight_of
 
 ENGINES, CALIBRATES = ("torch",), True
+NOT_LEARNT = "chooses on rows how it rounds, once nothing learns any more"
 GRID = 20  # values of a that are tried: the paper's
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from penjing.methods.quantize import Rewriting
 
 ENGINES, CALIBRATES = ("torch",), False
+NOT_LEARNT = "rounds so little that there is nothing to learn"
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from penjing.methods.quantize import Rewriting
 from penjing.methods.quantize._weights import Options, Stored, chosen, facts_of, put, put_rest, scales, weight_of
 
 ENGINES, CALIBRATES = ("torch",), True
+NOT_LEARNT = "chooses on rows how it rounds, once nothing learns any more"
 DAMPING = 0.01  # of the mean of the Hessian's diagonal, added to it: the paper's, section 3.3
 BLOCK = 128  # inputs after which the others are updated at once: the paper's
 
