@@ -16,7 +16,7 @@ import soundfile
 
 from penjing import cli
 from penjing.engine import measure
-from penjing.stages import _search
+from penjing.stages import _shapes
 from tests.conftest import write_reviews
 
 ROOT = Path(__file__).parents[1]
@@ -116,8 +116,8 @@ def folder(tmp_path_factory):
     os.chdir(where)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measure, "RESAMPLES", 20)
-        patch.setattr(_search, "SHARES", {"layers": (0.5,), "ffn": ()})
-        patch.setattr(_search, "CHANNEL_SHARES", (0.25,))
+        patch.setattr(_shapes, "SHARES", {"layers": (0.5,), "ffn": ()})
+        patch.setattr(_shapes, "CHANNEL_SHARES", (0.25,))
         yield where
     os.chdir(before)
 

@@ -4,7 +4,7 @@ import pytest
 
 from penjing.core.generation import Generation
 from penjing.engine import measure, samples
-from penjing.stages import _search
+from penjing.stages import _shapes
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -12,6 +12,6 @@ def few():
     """Intervals from 20 resamples; two shapes to search; samples of a few tokens."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measure, "RESAMPLES", 20)
-        patch.setattr(_search, "SHARES", {"layers": (0.5,), "ffn": (0.5,)})
+        patch.setattr(_shapes, "SHARES", {"layers": (0.5,), "ffn": (0.5,)})
         patch.setattr(samples, "SHORT", Generation(max_new_tokens=4))
         yield

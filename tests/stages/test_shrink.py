@@ -11,7 +11,7 @@ from penjing.core.errors import ModelError
 from penjing.core.model_dir import MADE, ModelDir
 from penjing.core.report import Report
 from penjing.engine import remarks
-from penjing.stages import _frame, _search
+from penjing.stages import _frame, _search, _shapes
 from penjing.stages._clock import Clock
 
 QUICK = {"floor": "5", "quantize": False, "epochs": 1, "learning_rate": 1e-3}
@@ -73,7 +73,7 @@ def test_its_card_is_one_that_the_hub_reads(small):
 
 def test_a_child_that_does_not_pass_is_returned_with_what_it_missed_by(tmp_path, text_parent, reviews, runtime, monkeypatch):
     """A student that learns nothing is all there is to choose from."""
-    monkeypatch.setattr(_search, "SHARES", {"layers": (), "ffn": ()})
+    monkeypatch.setattr(_shapes, "SHARES", {"layers": (), "ffn": ()})
     out = tmp_path / "small"
     words = {**QUICK, "epochs": 0, "students": ["new:bert-tiny"]}
     model, report = penjing.shrink(text_parent, reviews, out=out, runtime=runtime, **words)

@@ -65,7 +65,7 @@ def shrink(base: ModelDir, task: Task, data: Data, options: Options, *, out: Pat
     from penjing.core.durable import write_text
     from penjing.engine import appraise, gate, relabel, remarks
     from penjing.engine.baseline import fit_baseline, measure_baseline
-    from penjing.stages import _provable, _search
+    from penjing.stages import _provable, _search, _shapes
 
     engines = quantize.possible_engines(_search.quantizing(options)) if options.quantize else []
     if engines:
@@ -76,9 +76,9 @@ def shrink(base: ModelDir, task: Task, data: Data, options: Options, *, out: Pat
     floor, told = _provable.provable(search)
     search, trimmed = _search.trim(search, floor)
     search, tried = _search.settle_engine(search, engines)
-    candidates = _search.shapes(search)
-    _search.time_untrained(candidates, search)
-    _search.train(_search.promising(candidates, search), floor, search)
+    candidates = _shapes.shapes(search)
+    _shapes.time_untrained(candidates, search)
+    _search.train(_shapes.promising(candidates, search), floor, search)
     chosen, sequence = _search.choose(candidates, search)
     shutil.copytree(chosen.model.path, out, ignore=shutil.ignore_patterns(CHECKPOINTS), dirs_exist_ok=True)  # type: ignore[union-attr]
     write_text(out / "recipe.toml", _search.recipe(chosen, search))
