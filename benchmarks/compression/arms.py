@@ -2,9 +2,9 @@
 
     python benchmarks/compression/arms.py NAME FOLDER THREADS
 
-A line in is a JSON list of texts, a line out {"labels": [...], "ms": taken}. The first line out is {"bytes": of the files that it opens}.
-What an arm makes of the parent is kept in FOLDER/NAME; FOLDER/parent and FOLDER/train.csv are there. `penjing:DIRECTORY` is a model of
-penjing, on its own engine; the other names are those of ARMS.
+A line in is a JSON list of texts, a line out {"labels": [...], "ms": taken}. The first line out, when it has answered once, is {"bytes": of
+the files that it opens}. What an arm makes of the parent is kept in FOLDER/NAME; FOLDER/parent and FOLDER/train.csv are there.
+`penjing:DIRECTORY` is a model of penjing, on its own engine; the other names are those of ARMS.
 """
 
 import contextlib
@@ -112,12 +112,13 @@ def openvino_model(folder: Path):
     return openvino.convert_model(parent(folder), example_input=inputs)
 
 
-def by_openvino(model, made: Path, folder: Path, threads: int, precision: str) -> tuple[Answer, int]:
-    """An answer by OpenVINO; the model is written down first, so that its bytes are those of files."""
+def by_openvino(build: Callable, made: Path, folder: Path, threads: int, precision: str) -> tuple[Answer, int]:
+    """An answer by OpenVINO; what is built is written down first, so that its bytes are those of files."""
     import openvino
 
     encode, labels = tokenized(folder)
-    openvino.save_model(model, made / "model.xml", compress_to_fp16=precision == "bf16")
+    if not (made / "model.xml").exists():
+        openvino.save_model(build(), made / "model.xml", compress_to_fp16=precision == "bf16")
     settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False}
     compiled = openvino.Core().compile_model(made / "model.xml", "CPU", settings)
     takes = {port.any_name for port in compiled.inputs}
@@ -131,17 +132,20 @@ def by_openvino(model, made: Path, folder: Path, threads: int, precision: str) -
 
 def openvino_bf16(folder: Path, made: Path, threads: int) -> tuple[Answer, int]:
     """The parent, its arithmetic in bf16; its weights are stored in 16 bits."""
-    return by_openvino(openvino_model(folder), made, folder, threads, "bf16")
+    return by_openvino(lambda: openvino_model(folder), made, folder, threads, "bf16")
 
 
 def nncf_int8(folder: Path, made: Path, threads: int) -> tuple[Answer, int]:
     """NNCF's post-training quantization of the parent for OpenVINO, calibrated on training rows."""
-    import nncf
 
-    encode, _ = tokenized(folder)
-    calibration = nncf.Dataset(train_rows(folder)[0][:CALIBRATION_ROWS], lambda text: encode([text]))
-    small = nncf.quantize(openvino_model(folder), calibration, model_type=nncf.ModelType.TRANSFORMER)
-    return by_openvino(small, made, folder, threads, "f32")
+    def build():
+        import nncf
+
+        encode, _ = tokenized(folder)
+        calibration = nncf.Dataset(train_rows(folder)[0][:CALIBRATION_ROWS], lambda text: encode([text]))
+        return nncf.quantize(openvino_model(folder), calibration, model_type=nncf.ModelType.TRANSFORMER)
+
+    return by_openvino(build, made, folder, threads, "f32")
 
 
 def onnx_graph(model, path: Path) -> None:
@@ -165,15 +169,16 @@ def onnx_graph(model, path: Path) -> None:
     )
 
 
-def dynamic_int8(model, made: Path, folder: Path, threads: int) -> tuple[Answer, int]:
+def dynamic_int8(build: Callable, made: Path, folder: Path, threads: int) -> tuple[Answer, int]:
     """ONNX Runtime's dynamic quantization, each output channel with a scale of its own."""
     import onnxruntime
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    plain = made / "plain.onnx"
-    onnx_graph(model, plain)
-    quantize_dynamic(plain, made / "model.onnx", per_channel=True, weight_type=QuantType.QInt8)
-    plain.unlink()
+    if not (made / "model.onnx").exists():
+        plain = made / "plain.onnx"
+        onnx_graph(build(), plain)
+        quantize_dynamic(plain, made / "model.onnx", per_channel=True, weight_type=QuantType.QInt8)
+        plain.unlink()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 3
     session = onnxruntime.InferenceSession(made / "model.onnx", options, providers=["CPUExecutionProvider"])
@@ -189,7 +194,7 @@ def dynamic_int8(model, made: Path, folder: Path, threads: int) -> tuple[Answer,
 
 def onnxruntime_int8(folder: Path, made: Path, threads: int) -> tuple[Answer, int]:
     """The parent, quantized by ONNX Runtime."""
-    return dynamic_int8(parent(folder), made, folder, threads)
+    return dynamic_int8(lambda: parent(folder), made, folder, threads)
 
 
 def torchao_int8(folder: Path, made: Path, threads: int) -> tuple[Answer, int]:
@@ -208,6 +213,11 @@ def torchao_int8(folder: Path, made: Path, threads: int) -> tuple[Answer, int]:
 
 def torch_pruning(folder: Path, made: Path, threads: int) -> tuple[Answer, int]:
     """torch-pruning's heads and feed-forward widths down to the blocks' parameters of penjing's child, trained on, then int8 as above."""
+    return dynamic_int8(lambda: pruned(folder), made, folder, threads)
+
+
+def pruned(folder: Path):
+    """The parent with fewer heads and neurons, which has learnt the labels again."""
     import torch
     import torch_pruning
     from torch import nn
@@ -243,23 +253,25 @@ def torch_pruning(folder: Path, made: Path, threads: int) -> tuple[Answer, int]:
         loss.backward()
         optimizer.step()
         schedule.step()
-    return dynamic_int8(whole.eval(), made, folder, threads)
+    return whole.eval()
 
 
 def fasttext_linear(folder: Path, made: Path, threads: int) -> tuple[Answer, int]:
-    """fastText's classifier of words, pairs of words and pieces, compressed as it does it itself."""
+    """fastText's classifier of words and pairs of words, compressed as it does it itself."""
     import fasttext
 
-    lines = [f"__label__{label} {' '.join(text.split())}" for text, label in zip(*train_rows(folder))]
-    (made / "train.txt").write_text("\n".join(lines), "utf-8")
-    model = fasttext.train_supervised(str(made / "train.txt"), epoch=25, lr=0.5, wordNgrams=2, minn=2, maxn=5, thread=threads, verbose=0)
-    model.quantize(str(made / "train.txt"), retrain=True, cutoff=100_000, verbose=0)
-    (made / "train.txt").unlink()
-    model.save_model(str(made / "model.ftz"))
+    if not (made / "model.ftz").exists():
+        lines = [f"__label__{label} {' '.join(text.split())}" for text, label in zip(*train_rows(folder))]
+        (made / "train.txt").write_text("\n".join(lines), "utf-8")
+        model = fasttext.train_supervised(str(made / "train.txt"), epoch=25, lr=0.5, wordNgrams=2, thread=1, verbose=0)
+        model.quantize(str(made / "train.txt"), retrain=True, cutoff=100_000, verbose=0)
+        (made / "train.txt").unlink()
+        model.save_model(str(made / "model.ftz"))
+    model = fasttext.load_model(str(made / "model.ftz"))
 
     def answer(texts: list[str]) -> list[str]:
         found = model.f.multilinePredict([text + "\n" for text in texts], 1, 0.0, "strict")
-        return [labels[0].removeprefix("__label__") for labels in found[1]]
+        return [labels[0].removeprefix("__label__") for labels in found[0]]
 
     return answer, size(made)
 
@@ -322,6 +334,8 @@ def main() -> None:
         made = folder / name.replace(",", "").replace(" ", "-")
         made.mkdir(exist_ok=True)
         answer, held = ARMS[name](folder, made, threads)
+    for texts in (["a film"], ["a film", "and another one that is somewhat longer"]):
+        answer(texts)
     print(json.dumps({"bytes": held}), file=replies, flush=True)
     with contextlib.suppress(BrokenPipeError):
         for line in sys.stdin:

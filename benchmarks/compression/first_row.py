@@ -65,18 +65,22 @@ class Arm:
         command = [sys.executable if name.startswith("penjing:") else python, str(HERE / "arms.py"), name, str(folder), str(threads)]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         self.process = subprocess.Popen(command, **pipes, text=True, env={**os.environ, **own})  # type: ignore[call-overload]
-        self.bytes = json.loads(self._line(name))["bytes"]
+        self.name, self.bytes = name, 0
+
+    def ready(self) -> None:
+        """Wait until it has answered once; all are started before any is waited for."""
+        self.bytes = json.loads(self._line())["bytes"]
 
     def ask(self, texts: Sequence[str]) -> tuple[list[str], float]:
         """Labels and milliseconds."""
         print(json.dumps(list(texts)), file=self.process.stdin, flush=True)
-        said = json.loads(self._line("asked"))
+        said = json.loads(self._line())
         return said["labels"], said["ms"]
 
-    def _line(self, name: str) -> str:
+    def _line(self) -> str:
         line = self.process.stdout.readline()
         if not line:
-            raise SystemExit(f"{name}: the process ended; run arms.py by hand to see why")
+            raise SystemExit(f"{self.name}: the process ended; run arms.py by hand to see why")
         return line
 
 
@@ -117,7 +121,7 @@ def section(data: Path, folder: Path, peers: str, report: Report) -> str:
     names, tune, test = [PARENT, *OURS, *ARMS], rows_of(data / "validation.csv"), rows_of(data / "test.csv")
     points = {name: Point() for name in names}
     for threads in (1, 4):
-        arms = {name: Arm(name, folder, threads, peers) for name in names}
+        arms = started(names, folder, threads, peers)
         if threads == 1:
             timed(arms, [[text] for text, _ in tune], ROUNDS, {name: point.one for name, point in points.items()})
         else:
@@ -126,13 +130,21 @@ def section(data: Path, folder: Path, peers: str, report: Report) -> str:
             answered(arms, test, points)
         for arm in arms.values():
             arm.process.kill()
-    limited = {name: Arm(name, folder, 1, peers, **AVX2) for name in (PARENT, "openvino bf16")}
+    limited = started([PARENT, "openvino bf16"], folder, 1, peers, **AVX2)
     slow: dict[str, list[float]] = {name: [] for name in limited}
     timed(limited, [[text] for text, _ in tune], ROUNDS, slow)
     parts = [conditions(), bars(points, report), compared(points), frontier(points)]
     avx2 = ", ".join(f"{label(name)} {statistics.median(ms):.1f} ms" for name, ms in slow.items())
     parts.append(f"Parents limited to AVX2 by the switches of oneDNN and torch, one row, one thread: {avx2}; ONNX Runtime has no switch.")
     return "\n\n".join(["## compression: sst2", *parts])
+
+
+def started(names: Sequence[str], folder: Path, threads: int, peers: str, **environment: str) -> dict[str, Arm]:
+    """A process for each arm, all of which have answered."""
+    arms = {name: Arm(name, folder, threads, peers, **environment) for name in names}
+    for arm in arms.values():
+        arm.ready()
+    return arms
 
 
 def rows_of(path: Path) -> list[tuple[str, str]]:
