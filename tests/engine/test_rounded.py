@@ -47,21 +47,21 @@ class SmallNet(nn.Module):
         return ImageClassifierOutput(logits=self.head(torch.relu(self.norm(self.conv(pixel_values))).mean((2, 3))))
 
 
-def artefact(model, inputs, folder, engine="onnxruntime"):
+def artefact(model, inputs, folder, engine="onnxruntime", bits=8):
     batch = Batch(inputs, {}, torch.arange(len(next(iter(inputs.values())))))
-    int8.apply(model, [batch], int8.Options(), engine, folder)
+    int8.apply(model, [batch], int8.Options(bits), engine, folder)
     return folder / "model.onnx"
 
 
-@pytest.mark.parametrize("bits", [7, 8])
-def test_the_rounded_model_gives_the_logits_of_the_int8_artefact(bits, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("bits", "embedding_bits"), [(7, 8), (8, 8), (8, 4)])
+def test_the_rounded_model_gives_the_logits_of_the_int8_artefact(bits, embedding_bits, tmp_path, monkeypatch):
     monkeypatch.setattr(int8, "overflows", lambda: bits == 7)
-    model, inputs = bert(), texts()
-    session = onnxruntime.InferenceSession(artefact(model, inputs, tmp_path), providers=["CPUExecutionProvider"])
+    model, inputs, settings = bert(), texts(), int8.Options(embedding_bits)
+    session = onnxruntime.InferenceSession(artefact(model, inputs, tmp_path, bits=embedding_bits), providers=["CPUExecutionProvider"])
     wanted = torch.from_numpy(session.run(["logits"], {name: value.numpy() for name, value in inputs.items()})[0])
     with torch.inference_mode():
         whole = model(**inputs).logits
-        with rounded(model, int8.rounding(model, int8.Options(), "onnxruntime", torch.float32)):
+        with rounded(model, int8.rounding(model, settings, "onnxruntime", torch.float32)):
             found = model(**inputs).logits
     assert (found - wanted).abs().max() < 1e-3 * wanted.abs().max() < (whole - wanted).abs().max()
 

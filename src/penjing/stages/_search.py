@@ -161,9 +161,13 @@ def settle_engine(search: Search, engines: list[str]) -> tuple[Search, list[dict
     return search._replace(options=dataclasses.replace(search.options, engine=engine)), tried
 
 
+def _bits(options: Any) -> dict[str, Any]:
+    return {"engine": options.engine, "embedding_bits": options.embedding_bits}
+
+
 def quantizing(options: Any, **words: Any) -> Any:
     """How candidates are quantized."""
-    return stage_options("quantize", {"engine": options.engine, **words})
+    return stage_options("quantize", {**_bits(options), **words})
 
 
 def train(shapes: list[Candidate], floor: float, search: Search) -> None:
@@ -265,7 +269,7 @@ def _train(candidate: Candidate, floor: float, search: Search) -> bool:
         [(stage, {**words, **({"epochs": epochs} if "epochs" in words else {})}) for stage, words in candidate.steps],
     )
     if options.quantize:
-        steps.append(("quantize", {"engine": options.engine}))
+        steps.append(("quantize", _bits(options)))
     for stage, words in steps:
         folder = search.work / candidate.name / stage
         model, report = make(search, stage, model, words, folder, quiet=stage == "quantize")

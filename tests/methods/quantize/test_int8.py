@@ -14,7 +14,7 @@ from transformers import BertConfig, BertForSequenceClassification
 from transformers.modeling_outputs import ImageClassifierOutput
 
 from penjing.core.contracts import Batch
-from penjing.core.errors import DataError, MissingExtra, ModelError
+from penjing.core.errors import DataError, MissingExtra, ModelError, OptionError
 from penjing.methods.quantize import int8
 from penjing.methods.quantize._graph import SMALL
 
@@ -93,8 +93,8 @@ def batches(*inputs):
     return [Batch(each, {}, torch.arange(len(next(iter(each.values()))))) for each in inputs]
 
 
-def make(model, inputs, folder):
-    facts = int8.apply(model.eval(), batches(*inputs), int8.Options(), "onnxruntime", folder)
+def make(model, inputs, folder, bits=8):
+    facts = int8.apply(model.eval(), batches(*inputs), int8.Options(embedding_bits=bits), "onnxruntime", folder)
     return Made(model, facts, str(folder / "model.onnx"))
 
 
@@ -208,6 +208,29 @@ def test_an_embedding_is_at_most_half_a_step_of_its_own_row_away(tmp_path):
     step = true.abs().amax(1, keepdim=True) / 127
     assert ((true - found).abs() <= 0.5001 * step).all()
     assert ((true - found).abs() > 0.4 * step).any()  # it is not the fp32 table
+
+
+@pytest.mark.parametrize("width", [64, 40])
+def test_an_embedding_of_four_bits_is_at_most_half_a_step_of_its_own_block_away(tmp_path, width):
+    """Codes go from -7 to 7 in each 32 neighbours of a row; a width that these do not divide keeps 8 bits."""
+    torch.manual_seed(0)
+    model = OneTable(300, width)
+    with torch.no_grad():
+        model.table.weight[3, :32] *= 1000
+    made = make(model, [{"input_ids": torch.arange(8).view(4, 2)}], tmp_path, bits=4)
+    true, found = model.table.weight.detach(), made(input_ids=torch.arange(300).view(-1, 1))
+    if width == 64:
+        blocks, apart = true.view(300, 2, 32), (true - found).abs().view(300, 2, 32)
+        step = blocks.abs().amax(-1, keepdim=True) / 7
+        assert (apart <= 0.5001 * step).all() and (apart > 0.4 * step).any()
+        assert (tmp_path / "model.onnx").stat().st_size < 300 * 64 * 0.7
+    else:
+        assert ((true - found).abs() <= 0.5001 * true.abs().amax(1, keepdim=True) / 127).all()
+
+
+def test_tables_of_four_bits_are_for_onnxruntime(tmp_path):
+    with pytest.raises(OptionError, match="openvino looks nothing up in tables of 4 bits"):
+        int8.apply(OneTable(300, 64), batches({"input_ids": torch.arange(8).view(4, 2)}), int8.Options(4), "openvino", tmp_path)
 
 
 def test_processors_that_overflow_get_weights_of_seven_bits(tmp_path, monkeypatch):

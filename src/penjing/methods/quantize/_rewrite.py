@@ -13,6 +13,7 @@ from penjing.core.errors import need
 from penjing.methods.quantize._cells import CELLS
 from penjing.methods.quantize._graph import SMALL, tables
 
+BLOCK = 32  # neighbouring numbers of a row of 4 bits that share a scale: 5 bits each, all counted
 TINY = 1e-20  # least scale: a row of zeros stays one
 
 
@@ -21,11 +22,12 @@ class Rewrite:
 
     product   how a linear layer is multiplied, `by_tokens` or `by_groups`
     top       largest weight of a linear layer, 127 or 63
+    embedding_bits   8, or 4
     """
 
-    def __init__(self, plain: Any, product: "Product", top: int):
+    def __init__(self, plain: Any, product: "Product", top: int, embedding_bits: int = 8):
         self.onnx = need("onnx", "onnx")
-        self.plain, self.product, self.top = plain, product, top
+        self.plain, self.product, self.top, self.embedding_bits = plain, product, top, embedding_bits
         self.tables = {node.output[0]: table for node, table in tables(plain) if fits(node, table)}
         self.cells = {t.name: t for node, t in tables(plain) if node.op_type in CELLS and numpy.prod(t.dims) >= SMALL}
         self.nodes: list[Any] = []
@@ -38,13 +40,26 @@ class Rewrite:
         return None if found is None else self.onnx.numpy_helper.to_array(found)
 
     def embedding(self, node: Any, table: Any) -> None:
-        """table (V, H): look up the int8 row and its scale, and multiply."""
+        """table (V, H): look up the int8 row and its scale, and multiply; of 4 bits the engine has one operation for all of it."""
+        if self.embedding_bits == 4 and table.shape[1] % BLOCK == 0:
+            self._embedding_in_blocks(node, table)
+            return
         whole, scale = quantized(table, 1, 127)
         name, ids, out = node.input[0], node.input[1], node.output[0]
         self.add("Gather", [self.constant(f"{name}/int8", whole), ids], f"{out}/int8")
         self.add("Cast", [f"{out}/int8"], f"{out}/whole", to=self.onnx.TensorProto.FLOAT)
         self.add("Gather", [self.constant(f"{name}/scale", scale), ids], f"{out}/scale")
         self.add("Mul", [f"{out}/whole", f"{out}/scale"], out)
+
+    def _embedding_in_blocks(self, node: Any, table: Any) -> None:
+        """Two numbers of 4 bits a byte, each block of a row with a scale."""
+        kind, (name, ids), make = self.onnx.TensorProto, node.input, self.onnx.helper
+        whole, scale = quantized(table.reshape(-1, BLOCK), 1, 7)
+        pairs = whole.reshape(-1, 2) & 15
+        packed = (pairs[:, 0] | pairs[:, 1] << 4).astype("uint8")
+        self.constants[f"{name}/int4"] = make.make_tensor(f"{name}/int4", kind.INT4, table.shape, packed.tobytes(), raw=True)
+        inputs = [f"{name}/int4", ids, self.constant(f"{name}/scale", scale.reshape(len(table), -1))]
+        self.add("GatherBlockQuantized", inputs, node.output[0], "com.microsoft", block_size=BLOCK, gather_axis=0, quantize_axis=1)
 
     def linear(self, node: Any, table: Any) -> None:
         """table (K, N), or (N, K) where the node says that it is transposed."""
@@ -71,8 +86,8 @@ class Rewrite:
                 changed.input[place] = f"{name}/fp32"
         self.nodes.append(changed)
 
-    def add(self, operation: str, inputs: list[str], output: str, **attributes: Any) -> None:
-        self.nodes.append(self.onnx.helper.make_node(operation, inputs, [output], **attributes))
+    def add(self, operation: str, inputs: list[str], output: str, domain: str = "", **attributes: Any) -> None:
+        self.nodes.append(self.onnx.helper.make_node(operation, inputs, [output], domain=domain, **attributes))
 
     def constant(self, name: str, value: Any) -> str:
         if name not in self.constants:

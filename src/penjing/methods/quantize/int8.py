@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy
 import torch
@@ -39,12 +39,12 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from penjing.core.contracts import Batch
-from penjing.core.errors import DataError, ModelError, need
+from penjing.core.errors import DataError, ModelError, OptionError, need
 from penjing.core.openvino import openvino
 from penjing.methods.quantize import Rounding
 from penjing.methods.quantize._cells import CELLS
 from penjing.methods.quantize._graph import OPSET, SMALL, compact, export, folded, overflows, quiet, tables
-from penjing.methods.quantize._rewrite import TINY, Product, Rewrite, by_groups, by_tokens
+from penjing.methods.quantize._rewrite import BLOCK, TINY, Product, Rewrite, by_groups, by_tokens
 
 CALIBRATES = True
 MOST_BYTES = 2 * 10**9  # of a protobuf file; larger ones need their weights beside it
@@ -55,7 +55,9 @@ STATIC = ("Conv", "MatMul", "Gemm", "Add", "Mul", "Concat", "MaxPool", "AverageP
 
 @dataclass(frozen=True)
 class Options:
-    """Nothing to choose: which scheme serves a model follows from its layers."""
+    """Which scheme serves a model follows from its layers."""
+
+    embedding_bits: Annotated[Literal[8, 4], "of each number in a table of embeddings; 4 for onnxruntime alone"] = 8
 
 
 def apply(
@@ -73,6 +75,7 @@ def apply(
         need(library, "onnx")
     writer = ENGINES[engine]
     writer.library()
+    _require_bits(settings, engine)
     batches = iter(batches)
     first = next(batches, None)
     if first is None:
@@ -86,7 +89,9 @@ def apply(
         scheme = _scheme(plain)
         multiplies = scheme == "static" or writer.product is by_tokens
         reduce_range = overflows() and multiplies
-        small = _tables_in_int8(plain, writer.product, top=63 if reduce_range else 127, linears=scheme == "dynamic")
+        small = _tables_in_int8(
+            plain, writer.product, top=63 if reduce_range else 127, bits=settings.embedding_bits, linears=scheme == "dynamic"
+        )
         if scheme == "static":
             small = _calibrated(small, itertools.chain([first], batches), writer.static, reduce_range, Path(folder))
     facts = _facts(plain, small)
@@ -105,6 +110,7 @@ def rounding(model: nn.Module, settings: Options, engine: str, dtype: torch.dtyp
 
     Raises ModelError for a model without such a layer.
     """
+    _require_bits(settings, engine)
     layers: list[tuple[str, Any]] = [(path, m) for path, m in model.named_modules() if type(m) in (nn.Linear, Conv1D, *CONVOLUTIONS)]
     static = sum(m.weight.numel() * (1 if type(m) in CONVOLUTIONS else -1) for _, m in layers) > 0
     by_group = ENGINES[engine].product is by_groups
@@ -118,7 +124,8 @@ def rounding(model: nn.Module, settings: Options, engine: str, dtype: torch.dtyp
             found[path] = Rounding(partial(_to_steps, top=top, axes=axes), activations)
     for path, module in model.named_modules():
         if type(module) is nn.Embedding and module.weight.numel() >= SMALL:
-            found[path] = Rounding(partial(_to_steps, top=127, axes=(-1,)))
+            blocks = settings.embedding_bits == 4 and module.embedding_dim % BLOCK == 0
+            found[path] = Rounding(_in_blocks if blocks else partial(_to_steps, top=127, axes=(-1,)))
     if not found:
         raise _nothing_to_quantize(model)
     return found
@@ -128,6 +135,18 @@ def _to_steps(value: Tensor, top: int, axes: tuple[int, ...]) -> Tensor:
     """The nearest of -top to top steps, of which the largest in each slice along these axes is `top`."""
     step = (value.abs().amax(axes, keepdim=True) / top).clamp(min=TINY)
     return (value / step).round() * step
+
+
+def _in_blocks(rows: Tensor) -> Tensor:
+    return _to_steps(rows.unflatten(-1, (-1, BLOCK)), 7, (-1,)).flatten(-2)
+
+
+def _require_bits(settings: Options, engine: str) -> None:
+    """Raise OptionError for tables of 4 bits where the engine cannot look anything up in them."""
+    if settings.embedding_bits == 4 and engine != "onnxruntime":
+        raise OptionError(
+            f"{engine} looks nothing up in tables of 4 bits", wanted="--embedding-bits 8, or onnxruntime", fix="leave --embedding-bits out"
+        )
 
 
 def _by_tokens(tokens: Tensor) -> Tensor:
@@ -190,9 +209,9 @@ def _scheme(plain: Any) -> str:
     return "static" if weights["Conv"] + weights["ConvTranspose"] > weights["MatMul"] + weights["Gemm"] else "dynamic"
 
 
-def _tables_in_int8(plain: Any, product: Product, top: int, linears: bool) -> Any:
-    """The graph with embedding tables and cells in int8, and linear layers too if `linears`."""
-    rewrite = Rewrite(plain, product, top)
+def _tables_in_int8(plain: Any, product: Product, top: int, bits: int, linears: bool) -> Any:
+    """The graph with cells in int8, embedding tables in `bits`, and linear layers in int8 too if `linears`."""
+    rewrite = Rewrite(plain, product, top, bits)
     for node in plain.graph.node:
         table = rewrite.table(node)
         if node.op_type in CELLS:
