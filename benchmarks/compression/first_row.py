@@ -36,7 +36,7 @@ from penjing.maths.flips import sign_test
 from penjing.maths.intervals import wilson
 
 SHRINK = {
-    "floor": "2.0", "max_bytes": "9MB", "budget": "27m", "candidates": 3,
+    "floor": "2.0", "max_bytes": "9MB", "max_latency": "1.7ms", "budget": "27m", "candidates": 3, "embedding_bits": 4,
     "epochs": 16, "learning_rate": 3e-4, "recovery": "hidden", "augment": ["excerpts", "word-noise"], "augment_strength": 0.75,
 }  # fmt: skip
 PARENT, WHOLE = "penjing:parent", "penjing:whole-int8"

@@ -202,10 +202,18 @@ def test_a_search_keeps_to_its_budget(tmp_path, monkeypatch, runtime):
     monkeypatch.setattr(_search.appraise, "predict", lambda *_: [])
     training, rows = SimpleNamespace(epochs=4), [0] * 2560
     options = SimpleNamespace(budget=100, candidates=9, prefer="size", training=training, quantize=False)
-    fields = {"options": options, "runtime": runtime, "work": tmp_path, "clock": Clock(100, tmp_path), "whole": object(), "first": ()}
+    fields = {
+        "options": options,
+        "runtime": runtime,
+        "work": tmp_path,
+        "clock": Clock(100, tmp_path),
+        "whole": SimpleNamespace(bytes=lambda: 2),
+        "first": (),
+    }
     search = SimpleNamespace(**fields, num_proof=500, task=None, tuned=[], data=SimpleNamespace(role=lambda name: rows))
     shapes = [_search.Candidate(str(n), (("distill", {"epochs": 4}),), bytes=2 ** (20 - n), latency_ms=1.0, work=1.0) for n in range(15)]
-    _search.train(shapes, 0.03, search)
+    whole = _search.Candidate("whole", bytes=2**30, latency_ms=1.0, work=9.0)
+    _search.train([whole, *shapes], 0.03, search)
     assert learnt[0][1] == 0.1 and [epochs for _, epochs in learnt[1:-1]] == [4, 4] and 0.5 <= learnt[-1][1] < 4
     assert 90 <= now[0] <= 110
 

@@ -190,7 +190,7 @@ def train(shapes: list[Candidate], floor: float, search: Search) -> None:
         learn(candidate)
     levels = rivals([c for c in shapes if c.steps and c not in named], search.options.prefer)
     if search.options.budget and (levels or named):
-        _learn_pace(max(shapes, key=lambda c: c.work), search)
+        _learn_pace(max((c for c in shapes if c.steps), key=lambda c: c.work), search)
     for candidate in named:
         if not learn(candidate):
             return
@@ -253,21 +253,18 @@ def _learn_pace(candidate: Candidate, search: Search) -> None:
 def _train(candidate: Candidate, floor: float, search: Search) -> bool:
     """Make a candidate as a user would by hand and judge it on the tune rows; False where the budget has no room for it."""
     clock, options, epochs = search.clock, search.options, search.options.training.epochs
-    done = (search.work / candidate.name).exists()
-    if candidate.steps and not done and clock.foreseen(epochs, candidate.work) > clock.left():
+    noted = search.work / candidate.name / "epochs.json"
+    if noted.exists():  # decided before a stop
+        epochs = json.loads(noted.read_text("utf-8"))
+    elif candidate.steps and clock.foreseen(epochs, candidate.work) > clock.left():
         epochs = clock.affordable(clock.left(), candidate.work)
         if epochs < LEAST_EPOCHS:
             say("the budget is spent: other shapes are left untrained", search.runtime.quiet)
             return False
     say(f"{candidate.name}: {candidate.bytes:,} bytes", search.runtime.quiet)
-    noted = search.work / candidate.name / "epochs.json"
-    if not noted.exists():
-        write_text(noted, json.dumps(epochs))
-    epochs, started, learnt = json.loads(noted.read_text("utf-8")), clock.spent(), 0.0
-    model, steps = (
-        search.whole,
-        [(stage, {**words, **({"epochs": epochs} if "epochs" in words else {})}) for stage, words in candidate.steps],
-    )
+    write_text(noted, json.dumps(epochs))
+    model, started, learnt = search.whole, clock.spent(), 0.0
+    steps = [(stage, {**words, **({"epochs": epochs} if "epochs" in words else {})}) for stage, words in candidate.steps]
     if options.quantize:
         steps.append(("quantize", _bits(options)))
     for stage, words in steps:
