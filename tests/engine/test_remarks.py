@@ -8,7 +8,7 @@ from penjing.engine.remarks import quantized_sentence, remarks
 
 @pytest.fixture
 def report():
-    quantized = {"bits": 8, "int8_share": 0.998, "kernels": "AVX512-VNNI", "reduce_range": False}
+    quantized = {"engine": "openvino", "bits": 8, "int8_share": 0.998, "kernels": "AVX512-VNNI", "reduce_range": False}
     engines = {"parent": "torch fp32", "child": "openvino int8"}
     latency = {"ratio": 4.0, "low": 3.0, "high": 5.0, "threads": 1, "batch": 1, "engine": engines}
     apart = {"largest": 0.44, "typical": 0.0312, "spread": 2.1, "rows": 256}
