@@ -130,12 +130,12 @@ def section(data: Path, folder: Path, peers: str, report: Report) -> str:
             answered(arms, test, points)
         for arm in arms.values():
             arm.process.kill()
-    limited = started([PARENT, "openvino bf16"], folder, 1, peers, **AVX2)
+    limited = started([PARENT], folder, 1, peers, **AVX2)
     slow: dict[str, list[float]] = {name: [] for name in limited}
     timed(limited, [[text] for text, _ in tune], ROUNDS, slow)
     parts = [conditions(), bars(points, report), compared(points), frontier(points)]
     avx2 = ", ".join(f"{label(name)} {statistics.median(ms):.1f} ms" for name, ms in slow.items())
-    parts.append(f"Parents limited to AVX2 by the switches of oneDNN and torch, one row, one thread: {avx2}; ONNX Runtime has no switch.")
+    parts.append(f"Limited to AVX2 by the switches of oneDNN and torch, one row, one thread: {avx2}; ONNX Runtime has no switch.")
     return "\n\n".join(["## compression: sst2", *parts])
 
 
