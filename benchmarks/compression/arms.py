@@ -161,11 +161,12 @@ def onnx_graph(model, path: Path) -> None:
         def forward(self, input_ids, attention_mask, token_type_ids):
             return self.model(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids).logits
 
-    ones = torch.ones(2, 8, dtype=torch.long)
+    model.set_attn_implementation("eager")  # sdpa leaves a mask out whose example masks nothing
+    examples = tuple(torch.ones(2, 8, dtype=torch.long) for _ in range(3))  # one tensor three times would be one input
     axes = ({0: Dim("batch"), 1: Dim("sequence")},) * 3
     names = ["input_ids", "attention_mask", "token_type_ids"]
     torch.onnx.export(
-        Logits().eval(), (ones,) * 3, path, dynamo=True, dynamic_shapes=axes, input_names=names, external_data=False, verbose=False
+        Logits().eval(), examples, path, dynamo=True, dynamic_shapes=axes, input_names=names, external_data=False, verbose=False
     )
 
 

@@ -3,8 +3,8 @@
     is the floor provable -> drop tokens that no row uses -> time untrained shapes here -> train the promising -> screen on tune rows
     -> prove on proof rows
 
-It always returns: the smallest proven candidate, or the best one with the floor missed by so much; the whole curve; and recipe.toml, which
-makes this one again.
+It always returns: the smallest proven candidate, or the best one with the floor missed by so much; the whole curve; and, of rows with
+labels and without folds, recipe.toml, which makes this one again.
 """
 
 import shutil
@@ -82,7 +82,8 @@ def shrink(base: ModelDir, task: Task, data: Data, options: Options, *, out: Pat
     _search.train(_shapes.promising(candidates, search), floor, search)
     chosen, sequence = _search.choose(candidates, search)
     shutil.copytree(chosen.model.path, out, ignore=shutil.ignore_patterns(CHECKPOINTS), dirs_exist_ok=True)  # type: ignore[union-attr]
-    write_text(out / "recipe.toml", _search.recipe(chosen, search))
+    if not (options.folds or options.floor_agreement):  # which no stage alone has
+        write_text(out / "recipe.toml", _search.recipe(chosen, search))
     simplest = fit_baseline(task, data.role("train"), base, runtime.quiet)
     points = _search.curve(candidates, simplest, search)
     shutil.rmtree(search.work)
