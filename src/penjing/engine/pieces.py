@@ -1,0 +1,47 @@
+"""A batch computed in pieces: as many at once as there are threads, and texts of like length together, so that few are padded."""
+
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Executor
+
+import numpy
+from numpy import ndarray
+
+TEXTS = 2  # in a piece: enough for the engine's products, and few enough that lengths are alike and all threads end together
+
+Arrays = Mapping[str, ndarray]
+
+
+def in_pieces(run: Callable[[Arrays], Arrays], inputs: Arrays, along: Collection[str], pool: Executor, threads: int) -> Arrays:
+    """What `run(inputs)` gives, of a model whose rows do not interact.
+
+    inputs   arrays (B, ...); of input_ids and attention_mask (B, T) each piece gets the tokens up to the last that one of its rows has
+    along    outputs (B, T, ...) that have an entry for each token; zeros stand for those that no piece was asked for
+    """
+    rows = len(next(iter(inputs.values())))
+    if rows == 1:
+        return run(inputs)
+    if "input_ids" not in inputs or "attention_mask" not in inputs:
+        parts = numpy.array_split(numpy.arange(rows), min(rows, threads))
+        return _joined(list(pool.map(lambda part: run({name: value[part] for name, value in inputs.items()}), parts)), parts, {})
+    width = inputs["attention_mask"].shape[1]
+    lengths = width - inputs["attention_mask"][:, ::-1].argmax(1)
+    longest_first = numpy.argsort(-lengths, kind="stable")  # so that no thread begins one at the end
+    parts = numpy.array_split(longest_first, -(-rows // TEXTS))
+    return _joined(list(pool.map(lambda part: run(_cut(inputs, part, lengths[part].max())), parts)), parts, {name: width for name in along})
+
+
+def _cut(inputs: Arrays, part: ndarray, length: int) -> Arrays:
+    """These rows and their first `length` tokens; contiguous, as engines want them."""
+    return {name: numpy.ascontiguousarray(value[part, :length] if value.ndim == 2 else value[part]) for name, value in inputs.items()}
+
+
+def _joined(found: list[Arrays], parts: list[ndarray], widths: Mapping[str, int]) -> Arrays:
+    """The outputs of all pieces, each row in its place."""
+    rows, whole = sum(map(len, parts)), {}
+    for name, first in found[0].items():
+        shape = (rows, widths[name], *first.shape[2:]) if name in widths else (rows, *first.shape[1:])
+        whole[name] = numpy.zeros(shape, first.dtype)
+        for part, piece in zip(parts, found):
+            place = (part, slice(piece[name].shape[1])) if name in widths else part
+            whole[name][place] = piece[name]
+    return whole
