@@ -27,7 +27,9 @@ def in_pieces(run: Callable[[Arrays], Arrays], inputs: Arrays, along: Collection
     lengths = width - inputs["attention_mask"][:, ::-1].argmax(1)
     longest_first = numpy.argsort(-lengths, kind="stable")  # so that no thread begins one at the end
     parts = numpy.array_split(longest_first, -(-rows // TEXTS))
-    return _joined(list(pool.map(lambda part: run(_cut(inputs, part, lengths[part].max())), parts)), parts, {name: width for name in along})
+    return _joined(
+        list(pool.map(lambda part: run(_cut(inputs, part, lengths[part].max())), parts)), parts, dict.fromkeys(along, int(width))
+    )
 
 
 def _cut(inputs: Arrays, part: ndarray, length: int) -> Arrays:
