@@ -36,8 +36,8 @@ from penjing.maths.flips import sign_test
 from penjing.maths.intervals import wilson
 
 SHRINK = {
-    "floor": "2.0", "max_bytes": "9MB", "max_latency": "1.7ms", "budget": "27m", "candidates": 3, "embedding_bits": 4,
-    "epochs": 16, "learning_rate": 3e-4, "recovery": "hidden", "augment": ["excerpts", "word-noise"], "augment_strength": 0.75,
+    "floor": "2.0", "max_bytes": "8.5MB", "max_latency": "1.8ms", "budget": "27m", "candidates": 1, "embedding_bits": 4, "epochs": 48,
+    "learning_rate": 3e-4, "dropout": 0.0, "recovery": "hidden", "augment": ["excerpts", "word-noise"], "augment_strength": 0.75,
 }  # fmt: skip
 PARENT, WHOLE = "penjing:parent", "penjing:whole-int8"
 OURS = {"penjing:small": "penjing shrink", WHOLE: "penjing prune --method vocabulary, quantize"}
