@@ -181,6 +181,14 @@ def test_rivals_are_trained_a_little_and_the_better_half_for_longer(tmp_path, mo
     assert learnt == [("a", 1), ("b", 1), ("c", 1), ("d", 1), ("b", 2), ("c", 2)]
 
 
+def test_the_pace_of_a_training_is_that_of_its_second_half(tmp_path):
+    clock = Clock(None, tmp_path)
+    clock.measured([(1, 5.0, 0.1), (2, 9.0, 0.1), (3, 10.0, 0.1), (4, 11.0, 0.1)], epochs=2, work=10)
+    assert clock.pace == 4 * 1.0 / 20
+    clock.measured([(1, 5.0, 0.1)], epochs=1, work=1)
+    assert clock.pace == 5.0
+
+
 def test_a_search_keeps_to_its_budget(tmp_path, monkeypatch, runtime):
     """Each epoch takes 10 seconds of 100: two shapes are trained whole, one for fewer epochs, none after."""
     from types import SimpleNamespace
@@ -214,7 +222,7 @@ def test_a_search_keeps_to_its_budget(tmp_path, monkeypatch, runtime):
     shapes = [_search.Candidate(str(n), (("distill", {"epochs": 4}),), bytes=2 ** (20 - n), latency_ms=1.0, work=1.0) for n in range(15)]
     whole = _search.Candidate("whole", bytes=2**30, latency_ms=1.0, work=9.0)
     _search.train([whole, *shapes], 0.03, search)
-    assert learnt[0][1] == 0.1 and [epochs for _, epochs in learnt[1:-1]] == [4, 4] and 0.5 <= learnt[-1][1] < 4
+    assert learnt[0][1] == 0.4 and [epochs for _, epochs in learnt[1:-1]] == [4, 4] and 0.5 <= learnt[-1][1] < 4
     assert 90 <= now[0] <= 110
 
 

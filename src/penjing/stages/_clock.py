@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from penjing.core.durable import write_text
@@ -16,7 +17,7 @@ class Clock:
     budget     seconds in all, None for no end
     aside      seconds kept for the proof
     overhead   seconds of making a candidate that are not its training
-    pace       seconds of training for each epoch and unit of `work`, as the last training had it; None before the first
+    pace       seconds of training for each epoch and unit of `work`, as the last training had it in its second half; None before the first
     """
 
     def __init__(self, budget: float | None, folder: Path):
@@ -37,9 +38,10 @@ class Clock:
         """Seconds that trainings may take yet; endless without a budget."""
         return self.budget - self.spent() - self.aside
 
-    def measured(self, seconds: float, epochs: float, work: float) -> None:
-        """A training of so much work took so long."""
-        self.pace = seconds / (epochs * work)
+    def measured(self, curve: Sequence[tuple[int, float, float]], epochs: float, work: float) -> None:
+        """A training of so much work: (step, seconds, loss) as it went on; its first half tries numbers of threads."""
+        (early, began, _), (last, ended, _) = [(0, 0.0, 0.0), *curve][len(curve) // 2], curve[-1]
+        self.pace = (ended - began) / (last - early) * last / (epochs * work)
 
     def foreseen(self, epochs: float, work: float) -> float:
         """Seconds that a candidate will take."""

@@ -43,7 +43,7 @@ SURE = 0.5  # chance of being proven from which on the search goes on to smaller
 LEVEL = 1.2  # shapes whose costs differ by less than this factor are rivals
 LEAST_EPOCHS = 0.5  # which a training is cut down to at most where the budget is short
 ASKED = 4  # times that the proof rows are answered, by the parent and its children, and that reasons take as much time
-PROBED_ROWS = 256  # learnt from to see how fast a training goes
+PROBED_ROWS = 1024  # learnt from to see how fast a training goes
 Step = tuple[str, dict[str, Any]]  # a stage and its words
 
 
@@ -247,7 +247,7 @@ def _learn_pace(candidate: Candidate, search: Search) -> None:
     epochs = min(1.0, PROBED_ROWS / len(search.data.role("train")))
     for stage, words in candidate.steps:
         _, report = make(search, stage, search.whole, {**words, "epochs": epochs}, search.work / "pace", quiet=True)
-        search.clock.measured(report.facts["training"]["losses"][-1][1], epochs, candidate.work)
+        search.clock.measured(report.facts["training"]["losses"], epochs, candidate.work)
 
 
 def _train(candidate: Candidate, floor: float, search: Search) -> bool:
@@ -273,7 +273,7 @@ def _train(candidate: Candidate, floor: float, search: Search) -> bool:
         candidate.facts |= {key: report.facts[key] for key in KEPT if key in report.facts}
         if losses := report.facts.get("training", {}).get("losses"):
             learnt = losses[-1][1]
-            clock.measured(learnt, epochs, candidate.work)
+            clock.measured(losses, epochs, candidate.work)
     clock.overhead = max(clock.overhead, clock.spent() - started - learnt)
     candidate.model, candidate.bytes, candidate.made = model, model.bytes(), (*search.first, *steps)
     if model is not search.whole:
