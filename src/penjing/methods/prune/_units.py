@@ -9,7 +9,8 @@ magnitude     Euclidean length of all its weights. Li et al. 2017, "Pruning filt
 Letters   U units of a set
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -18,7 +19,8 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig
 
 from penjing.core.contracts import Units
-from penjing.methods.prune import Shown
+from penjing.core.progress import progress
+from penjing.methods.prune import Remaining, Shown
 
 Importance = Literal["taylor", "magnitude", "activations"]
 ROUND_TO = 8  # numbers; matrix kernels work in multiples of it
@@ -71,19 +73,24 @@ def importance(model: nn.Module, kind: Importance, places: Sequence[Place], show
     return scores
 
 
-def magnitude(weights: dict[str, Tensor], units: Units) -> list[Tensor]:
-    """(U,) for each set: how long the matrices of each unit are."""
-    return [
-        sum((_parted(weights[name], dimension, units, name).square().sum((0, 2)) for name, dimension in tensors
-             if weights[name].ndim > 1), torch.zeros(units.total)).sqrt()
-        for _, tensors in units.sets
-    ]  # fmt: skip
+def magnitude(weights: Mapping[str, Tensor], units: Units) -> list[Tensor]:
+    """(U,) for each set: how long the matrices of each unit are; they are read one after the other."""
+    squares = [torch.zeros(units.total) for _ in units.sets]
+    with progress("weighing tensors", sum(len(tensors) for _, tensors in units.sets)) as shown:
+        for found, (_, tensors) in zip(squares, units.sets):
+            for name, dimension in tensors:
+                weight = weights[name]
+                if weight.ndim > 1:
+                    parted = _parted(weight, dimension, units, name)
+                    found += torch.linalg.vector_norm(parted, dim=(0, 2), dtype=torch.float32).square()
+                shown.step()
+    return [found.sqrt() for found in squares]
 
 
 def scored(model: nn.Module, kind: Importance, units: Units, shown: Shown) -> list[Tensor]:
     """(U,) for each set of units that a module reads, how much each matters."""
     if kind == "magnitude":
-        return magnitude(model.state_dict(), units)
+        return magnitude(shown.weights, units)
     return importance(model, kind, [Place(path, units.total) for path, _ in units.sets], shown)
 
 
@@ -94,14 +101,14 @@ def best(scores: Sequence[Tensor], count: int) -> tuple[list[Tensor], float]:
     return kept, round(sum(lost) / len(lost), 4)
 
 
-def cut(weights: dict[str, Tensor], units: Units, kept: Sequence[Tensor]) -> None:
-    """Leave of every tensor of these units, in place of the whole, what belongs to those kept; a set of numbers for each set."""
+def cut(weights: Remaining, units: Units, kept: Sequence[Tensor]) -> None:
+    """Leave of every tensor of these units what belongs to those kept; a set of numbers for each set."""
     for (_, tensors), stay in zip(units.sets, kept):
         for name, dimension in tensors:
-            weights[name] = taken(weights[name], dimension, units.total, stay, units.repeat.get(name, 1))
+            weights.change(name, partial(taken, dimension, units.total, stay, units.repeat.get(name, 1)))
 
 
-def taken(weight: Tensor, dimension: int, total: int, kept: Tensor, times: int = 1) -> Tensor:
+def taken(dimension: int, total: int, kept: Tensor, times: int, weight: Tensor) -> Tensor:
     """What belongs to the units `kept` of `total`; a dimension may hold each so many times in a row, and all of them several times."""
     places = torch.arange(weight.shape[dimension]).view(-1, total, times)[:, kept].flatten()
     return weight.index_select(dimension, places.to(weight.device))
@@ -126,4 +133,4 @@ def entries(units: Units, count: int) -> dict[str, Any]:
 def _parted(weight: Tensor, dimension: int, units: Units, name: str) -> Tensor:
     """(sets, U, rest) of a weight in which units are counted."""
     times = units.repeat.get(name, 1)
-    return weight.detach().float().cpu().movedim(dimension, 0).reshape(-1, units.total, times * (weight.numel() // weight.shape[dimension]))
+    return weight.detach().cpu().movedim(dimension, 0).reshape(-1, units.total, times * (weight.numel() // weight.shape[dimension]))
