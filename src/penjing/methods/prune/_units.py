@@ -81,8 +81,7 @@ def magnitude(weights: Mapping[str, Tensor], units: Units) -> list[Tensor]:
             for name, dimension in tensors:
                 weight = weights[name]
                 if weight.ndim > 1:
-                    parted = _parted(weight, dimension, units, name)
-                    found += torch.linalg.vector_norm(parted, dim=(0, 2), dtype=torch.float32).square()
+                    found += _lengths(weight, dimension, units.total, units.repeat.get(name, 1)).square()
                 shown.step()
     return [found.sqrt() for found in squares]
 
@@ -130,7 +129,8 @@ def entries(units: Units, count: int) -> dict[str, Any]:
     return {**units.fixed, **{name: count * each for name, each in units.settings.items()}}
 
 
-def _parted(weight: Tensor, dimension: int, units: Units, name: str) -> Tensor:
-    """(sets, U, rest) of a weight in which units are counted."""
-    times = units.repeat.get(name, 1)
-    return weight.detach().cpu().movedim(dimension, 0).reshape(-1, units.total, times * (weight.numel() // weight.shape[dimension]))
+def _lengths(weight: Tensor, dimension: int, total: int, times: int) -> Tensor:
+    """(U,) how long what belongs to each of `total` units is, as `taken` counts them."""
+    units = weight.detach().unflatten(dimension, (-1, total, times))
+    others = [each for each in range(units.ndim) if each != dimension + 1]
+    return torch.linalg.vector_norm(units, dim=others, dtype=torch.float32).cpu()
