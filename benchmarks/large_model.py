@@ -1,7 +1,8 @@
-"""A model that is larger than memory, of random weights, and a few rows for it: what quantizing without room for the parent is tried on.
+"""A model larger than memory, of random weights, and a few rows for it: what quantizing and pruning without room for it is tried on.
 
 python benchmarks/large_model.py FOLDER --size 8b
 python benchmarks/large.py quantize FOLDER/model FOLDER/rows.txt --method rtn --bits 4 --out FOLDER/int4
+python benchmarks/large.py prune FOLDER/model FOLDER/rows.txt --method hidden --importance magnitude --epochs 0 --out FOLDER/narrow
 
 The shapes are those of Llama 3 (Dubey et al. 2024, table 3); weights are bf16 in files of about a gigabyte, one of which is held at a time.
 The window is short: what is measured is memory, and a pass over many tokens takes one processor minutes.

@@ -117,6 +117,7 @@ def folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measure, "RESAMPLES", 20)
         patch.setattr(_shapes, "SHARES", {"layers": (0.5,), "ffn": ()})
+        patch.setattr(_shapes, "WIDTHS", {})
         patch.setattr(_shapes, "CHANNEL_SHARES", (0.25,))
         yield where
     os.chdir(before)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from functools import partial
 
 import pytest
 import torch
@@ -36,7 +37,8 @@ def loaded_for(task_name, head=None):
 
 def shown(loaded, examples):
     batch = Encoded(examples, loaded.task, loaded.processor).batch(range(len(examples)))
-    return Shown([batch], loaded.task.loss, loaded.processor, lambda: tokens_of(examples, loaded.task, loaded.processor, True))
+    counted = partial(tokens_of, examples, loaded.task, loaded.processor, True)
+    return Shown(loaded.model.state_dict(), [batch], loaded.task.loss, loaded.processor, counted)
 
 
 def functions_of(loaded):

@@ -22,7 +22,7 @@ from penjing.core.find import find, names
 from penjing.engine.anatomy import anatomy, with_weights
 from penjing.engine.create import config_of, of_size
 from penjing.engine.load import register_families
-from penjing.methods.prune import layers
+from penjing.methods.prune import Shown, layers
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
 SPEECH = {"conv_dim": (4,) * 7, "num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2, "classifier_proj_size": 8}
@@ -101,8 +101,9 @@ def test_an_encoder_and_a_decoder_have_blocks_of_both_which_prune_takes_from_eac
     assert {entry: len(blocks) for entry, blocks in parts.depth.items()} == dict.fromkeys(parts.depth, 4) and len(parts.depth) == 2
     assert len(parts.blocks) == len(parts.feed_forward) == 8
     inputs = {"input_ids": torch.arange(4, 10)[None], "decoder_input_ids": torch.arange(4, 8)[None]}
+    shown = Shown(model.state_dict(), [], None, None, None)
     for share in (0.5, 0.1):
-        taken = layers.apply(model, parts, None, layers.Options(keep_share=share))
+        taken = layers.apply(model, parts, shown, layers.Options(keep_share=share))
         smaller = with_weights(model, taken.changes, taken.weights)
         assert len(anatomy(smaller).blocks) == 8 * max(share, 0.25) and smaller(**inputs).logits.isfinite().all()
 

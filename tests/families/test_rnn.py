@@ -11,7 +11,7 @@ from penjing.engine.masks import CheapMasks
 from penjing.engine.precision import Weights
 from penjing.engine.recomputing import recomputing
 from penjing.families import rnn
-from penjing.methods.prune import channels
+from penjing.methods.prune import Shown, channels
 
 LENGTHS = [7, 3, 1]
 HEADS = [rnn.RNNForSequenceClassification, rnn.RNNForTokenClassification]
@@ -128,7 +128,7 @@ def test_units_that_nobody_reads_can_be_cut_without_a_trace(cell, head, both):
             units = state[name].movedim(dimension, 0).unflatten(0, (-1, total))  # a view: sets, units, the rest
             units[:, 1::2] *= 0.01 if dimension == 0 else 0.0
     silenced = model(**asked(model)).logits
-    small = channels.apply(model, parts, None, channels.Options(keep_share=0.5))
+    small = channels.apply(model, parts, Shown(state, [], None, None, None), channels.Options(keep_share=0.5))
     cut = with_weights(model, small.changes, small.weights)
     assert cut.config.widths == [3, 2] and cut.num_parameters() < model.num_parameters()
     torch.testing.assert_close(cut(**asked(cut)).logits, silenced, rtol=1e-5, atol=1e-6)

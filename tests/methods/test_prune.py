@@ -35,8 +35,9 @@ from penjing.core.contracts import Batch, RowLoss
 from penjing.core.errors import OptionError
 from penjing.engine.anatomy import with_weights
 from penjing.engine.load import quiet_transformers
+from penjing.engine.smaller import zeros_of
 from penjing.engine.widths import dissected
-from penjing.methods.prune import Shown, feed_forward, heads, hidden, weights
+from penjing.methods.prune import Shown, feed_forward, heads, hidden, layers, weights
 from penjing.methods.prune._units import Place, importance
 
 TEXT, CAUSAL, PAIR = AutoModelForSequenceClassification, AutoModelForCausalLM, AutoModelForSeq2SeqLM
@@ -82,9 +83,11 @@ def made(name):
     return model, {"pixel_values": torch.randn(2, 3, 8, 8)} if name == "vit" else inputs
 
 
-def shown(inputs):
-    batch = Batch(inputs, {}, torch.arange(2))
-    return Shown([batch], lambda outputs, _: RowLoss(outputs.logits.square().flatten(1).sum(1), torch.ones(2)), None, None)
+def shown(model, inputs):
+    def loss(outputs, _):
+        return RowLoss(outputs.logits.square().flatten(1).sum(1), torch.ones(2))
+
+    return Shown(model.state_dict(), [Batch(inputs, {}, torch.arange(2))], loss, None, None)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -102,7 +105,7 @@ def test_a_narrower_model_is_what_transformers_makes_of_its_files_and_the_whole_
         pytest.skip(f"{method.__name__} does not fit {name}")
     for share in (1.0, 0.5):
         for kind in ("taylor", "activations", "magnitude"):
-            small = method.apply(model, parts, shown(inputs), method.Options(keep_share=share, importance=kind))
+            small = method.apply(model, parts, shown(model, inputs), method.Options(keep_share=share, importance=kind))
             narrow = with_weights(model, small.changes, small.weights)
             found = narrow(**inputs).logits
             if share == 1.0:
@@ -129,7 +132,7 @@ def test_channels_that_are_counted_everywhere_can_stand_in_any_order(name):
 def test_a_model_without_a_head_is_the_whole_one_whose_head_is_not_read(name):
     model, inputs = made(name)
     parts = dissected(model)
-    small = heads.apply(model, parts, shown(inputs), heads.Options(keep_share=0.5))
+    small = heads.apply(model, parts, shown(model, inputs), heads.Options(keep_share=0.5))
     narrow = with_weights(model, small.changes, small.weights)
     for output, _ in parts.heads.sets:
         weight, left = model.get_parameter(f"{output}.weight").data, narrow.get_parameter(f"{output}.weight")
@@ -141,7 +144,7 @@ def test_heads_that_share_keys_and_values_go_together():
     model, inputs = made("llama")
     parts = dissected(model)
     assert heads.size(model.config, parts, 3) == 4 and heads.size(model.config, parts, 2.9) == 2
-    small = heads.apply(model, parts, shown(inputs), heads.Options(keep_share=0.5))
+    small = heads.apply(model, parts, shown(model, inputs), heads.Options(keep_share=0.5))
     assert small.changes == {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16}
 
 
@@ -155,15 +158,25 @@ def test_numbers_that_a_config_refuses_are_passed_over():
     assert hidden.size(electra.config, dissected(electra), 32) == 48
 
 
+def test_a_block_stays_of_the_kind_that_it_was():
+    """Of eight blocks, every third of which looks at the whole text."""
+    model = TEXT.from_config(ModernBertConfig(**WORDS, **{**SMALL, "num_hidden_layers": 8}, cls_token_id=1, sep_token_id=2))
+    kinds = model.config.layer_types
+    small = layers.apply(model, dissected(model), shown(model, {}), layers.Options(keep_share=0.5))
+    config = with_weights(model, small.changes, small.weights).config
+    assert config.layer_types == [kinds[number] for number in (0, 2, 5, 7)] != kinds[:4]
+    assert config.num_hidden_layers == len(config.layer_types) == 4
+
+
 def test_where_heads_are_as_wide_as_the_model_as_many_go_with_it():
     model, inputs = made("bert")
-    small = hidden.apply(model, dissected(model), shown(inputs), hidden.Options(keep_share=0.7))
+    small = hidden.apply(model, dissected(model), shown(model, inputs), hidden.Options(keep_share=0.7))
     assert small.changes == {"hidden_size": 48, "num_attention_heads": 3} and small.facts["heads"] == "3 of 4"
 
 
 def test_sines_of_positions_stay_sines_of_about_the_same_places():
     model, inputs = made("marian")
-    small = hidden.apply(model, dissected(model), shown(inputs), hidden.Options(keep_share=0.5))
+    small = hidden.apply(model, dissected(model), shown(model, inputs), hidden.Options(keep_share=0.5))
     narrow = with_weights(model, small.changes, small.weights)
     fresh, cut = (each["model.encoder.embed_positions.weight"] for each in (narrow.state_dict(), small.weights))
     assert fresh.shape == cut.shape
@@ -180,7 +193,7 @@ def test_taylor_importance_of_a_linear_model_is_the_change_of_the_loss():
     inputs = torch.rand(1, 3)
     model.register_forward_pre_hook(lambda module, args, kwargs: ((kwargs.pop("x"),), kwargs), with_kwargs=True)
     batch = Batch({"x": inputs}, {}, torch.zeros(1, dtype=torch.int64))
-    rows = Shown([batch], lambda outputs, _: RowLoss(outputs[:, 0], torch.ones(1)), None, None)
+    rows = Shown({}, [batch], lambda outputs, _: RowLoss(outputs[:, 0], torch.ones(1)), None, None)
     each = model[0](inputs)[0] * narrow.weight[0]
     for total in (6, 3):
         (scores,) = importance(model, "taylor", [Place("1", total)], rows)
@@ -192,7 +205,7 @@ def test_taylor_importance_of_a_linear_model_is_the_change_of_the_loss():
 def test_the_most_important_units_by_magnitude_are_those_with_the_longest_weights():
     model, inputs = made("bert")
     parts = dissected(model)
-    small = feed_forward.apply(model, parts, shown(inputs), feed_forward.Options(importance="magnitude"))
+    small = feed_forward.apply(model, parts, shown(model, inputs), feed_forward.Options(importance="magnitude"))
     ((widen,), narrow), *_ = parts.feed_forward
     before, after = (model.get_submodule(path) for path in (widen, narrow))
     length = (before.weight.square().sum(1) + after.weight.square().sum(0)).sqrt()
@@ -205,19 +218,19 @@ def test_wanda_leaves_in_each_row_what_is_large_times_its_input(name):
     parts, read = dissected(model), {}
     path = f"{parts.blocks[1]}." + {"bert": "intermediate.dense", "gpt2": "mlp.c_fc"}[name]
     handle = model.get_submodule(path).register_forward_hook(lambda _, given, output: read.update(all=given[0].detach()))
-    small = weights.apply(model, parts, shown(inputs), weights.Options(keep_share=0.25))
+    small = weights.apply(model, parts, shown(model, inputs), weights.Options(keep_share=0.25))
     handle.remove()
     turned = (lambda each: each.T) if isinstance(model.get_submodule(path), Conv1D) else (lambda each: each)
     weight, left = (turned(each[f"{path}.weight"]) for each in (model.state_dict(), small.weights))
     score = weight.abs() * torch.linalg.vector_norm(read["all"].flatten(0, 1), dim=0)
     wanted = score >= score.topk(16, 1).values[:, -1:]
     torch.testing.assert_close(left, weight * wanted)
-    assert small.facts["zero_share"] == pytest.approx(0.75, abs=0.01) and f"{path}.weight" in small.zeros
+    assert zeros_of(small.weights, small.zeros)["zero_share"] == pytest.approx(0.75, abs=0.01) and f"{path}.weight" in small.zeros
 
 
 def test_magnitude_is_what_torchs_own_pruning_leaves():
     model, inputs = made("bert")
-    small = weights.apply(model, dissected(model), shown(inputs), weights.Options(keep_share=0.3, importance="magnitude"))
+    small = weights.apply(model, dissected(model), shown(model, inputs), weights.Options(keep_share=0.3, importance="magnitude"))
     path = "bert.encoder.layer.0.output.dense"
     layer = model.get_submodule(path)
     torch.nn.utils.prune.l1_unstructured(layer, "weight", amount=layer.weight.numel() - round(0.3 * layer.weight.numel()))
@@ -227,14 +240,14 @@ def test_magnitude_is_what_torchs_own_pruning_leaves():
 def test_of_four_neighbours_two_stay_and_of_what_is_zero_already_nothing_more_goes():
     model, inputs = made("vit")
     parts = dissected(model)
-    small = weights.apply(model, parts, shown(inputs), weights.Options(pattern="2:4"))
+    small = weights.apply(model, parts, shown(model, inputs), weights.Options(pattern="2:4"))
     for name in small.zeros:
         assert (small.weights[name].unflatten(1, (-1, 4)).count_nonzero(-1) == 2).all()
     pruned = with_weights(model, {}, small.weights)
-    again = weights.apply(pruned, parts, shown(inputs), weights.Options(pattern="2:4"))
+    again = weights.apply(pruned, parts, shown(pruned, inputs), weights.Options(pattern="2:4"))
     assert all(torch.equal(again.weights[name], small.weights[name]) for name in small.zeros)
-    half = weights.apply(pruned, parts, shown(inputs), weights.Options(keep_share=0.5))
-    assert half.facts["zero_share"] == pytest.approx(0.75, abs=0.01)
+    half = weights.apply(pruned, parts, shown(pruned, inputs), weights.Options(keep_share=0.5))
+    assert zeros_of(half.weights, half.zeros)["zero_share"] == pytest.approx(0.75, abs=0.01)
 
 
 def test_a_pattern_fixes_the_share():

@@ -32,7 +32,7 @@ def made(tokenizer, task="text-classification", size="bert-tiny"):
 
 
 def shown(whole, rows):
-    return Shown([], whole.task.loss, whole.processor, lambda: tokens_of(rows, whole.task, whole.processor, True))
+    return Shown(whole.model.state_dict(), [], whole.task.loss, whole.processor, lambda: tokens_of(rows, whole.task, whole.processor, True))
 
 
 @pytest.mark.parametrize("tokenizer", ["wordpiece", "bpe", "unigram", "word"])
@@ -80,9 +80,9 @@ def test_the_numbers_of_tokens_change_and_the_answers_do_not(task, size):
 
 def test_a_share_of_the_tokens_that_no_row_uses_may_stay():
     whole = made("wordpiece")
-    shown = Shown([], whole.task.loss, whole.processor, lambda: tokens_of(ROWS[:1], whole.task, whole.processor, True))
+    few = shown(whole, ROWS[:1])
     sizes = [
-        len(vocabulary.apply(whole.model, anatomy(whole.model), shown, vocabulary.Options(share)).processor) for share in (0.01, 0.8, 1.0)
+        len(vocabulary.apply(whole.model, anatomy(whole.model), few, vocabulary.Options(share)).processor) for share in (0.01, 0.8, 1.0)
     ]
     assert sizes[0] < sizes[1] == round(0.8 * sizes[2]) and sizes[2] == len(whole.processor)
 

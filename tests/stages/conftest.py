@@ -13,5 +13,6 @@ def few():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measure, "RESAMPLES", 20)
         patch.setattr(_shapes, "SHARES", {"layers": (0.5,), "ffn": (0.5,)})
+        patch.setattr(_shapes, "WIDTHS", {})
         patch.setattr(samples, "SHORT", Generation(max_new_tokens=4))
         yield

@@ -46,12 +46,15 @@ def test_weights_in_few_bits_are_measured_named_evaluated_and_predicted(words, n
     assert f"torch {name}" in (model.path / "README.md").read_text("utf-8")
 
 
-def test_a_parent_without_room_is_rewritten_from_disk_and_the_card_says_that_it_was_not_measured(llama, tmp_path, runtime, monkeypatch):
+@pytest.mark.parametrize("method", ["rtn", "bf16"])
+def test_a_parent_without_room_is_rewritten_from_disk_and_the_card_says_that_it_was_not_measured(
+    method, llama, tmp_path, runtime, monkeypatch
+):
     model, rows = llama
-    whole, _ = penjing.quantize(model, rows, out=tmp_path / "whole", runtime=runtime, method="rtn")
+    whole, _ = penjing.quantize(model, rows, out=tmp_path / "whole", runtime=runtime, method=method)
     monkeypatch.setattr(rewriting, "ROOM", 1e9)
     monkeypatch.setattr(load, "load", None)
-    small, report = penjing.quantize(model, rows, out=tmp_path / "small", runtime=runtime, method="rtn")
+    small, report = penjing.quantize(model, rows, out=tmp_path / "small", runtime=runtime, method=method)
     assert small.sha256() == whole.sha256() and report.before == {} and report.parent["sha256"] == model.sha256()
     assert "its parent has no room in the memory of this machine" in (small.path / "README.md").read_text("utf-8")
     assert penjing.predict(small, ["The old"], max_new_tokens=4, runtime=runtime)[0]["value"]

@@ -4,13 +4,16 @@ import dataclasses
 import json
 
 import pytest
+import torch
 from huggingface_hub import ModelCard
+from transformers import AutoModel, BertConfig, GPT2Config, LlamaConfig, ViTConfig
 
 import penjing
 from penjing.core.errors import ModelError
 from penjing.core.model_dir import MADE, ModelDir
 from penjing.core.report import Report
 from penjing.engine import remarks
+from penjing.engine.widths import dissected
 from penjing.stages import _frame, _search, _shapes
 from penjing.stages._clock import Clock
 
@@ -130,6 +133,38 @@ def test_shapes_are_timed_before_any_is_trained_and_limits_leave_only_what_fits(
         penjing.shrink(text_parent, reviews, out=tmp_path / "small", runtime=dataclasses.replace(runtime), **words)
     assert [c.name for c in seen["candidates"]] == ["layers 1, ffn 256"]
     assert all(0 < c.bytes <= most and c.latency_ms > 0 and c.model is None for c in seen["candidates"])
+
+
+ENCODER = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
+SEARCHED = [  # a config; how many shapes; of which some
+    (BertConfig(**ENCODER), 25, [{"layers": 5}, {"layers": 2, "ffn": 384}, {"hidden": 288}, {"ffn": 768, "hidden": 192}]),
+    (ViTConfig(**ENCODER), 27, [{"layers": 5, "ffn": 1152}, {"heads": 9}, {"heads": 6}, {"layers": 3, "hidden": 192}]),
+    (LlamaConfig(**ENCODER, num_key_value_heads=4), 26, [{"heads": 6}, {"hidden": 192}]),
+    (GPT2Config(n_embd=384, n_head=12, n_layer=6), 8, [{"layers": 5}, {"hidden": 192}, {"layers": 3, "hidden": 288}]),  # says no width
+    (BertConfig(hidden_size=64, num_hidden_layers=1, num_attention_heads=1, intermediate_size=16), 1, [{"ffn": 8}]),
+]
+
+
+@pytest.mark.parametrize(("config", "number", "some"), SEARCHED, ids=["bert", "vit", "llama", "gpt2", "one block"])
+def test_every_dimension_is_searched_and_the_shapes_to_time_stay_few(config, number, some, monkeypatch):
+    monkeypatch.setattr(_shapes, "SHARES", {"layers": (5 / 6, 2 / 3, 1 / 2, 1 / 3), "ffn": (0.75, 0.5, 0.25)})
+    monkeypatch.setattr(_shapes, "WIDTHS", {"heads": (0.75, 0.5), "hidden": (0.75, 0.5)})
+    with torch.device("meta"):
+        model = AutoModel.from_config(config)
+    shapes = _shapes.students(model, dissected(model))
+    assert len(shapes) == number == len({tuple(sorted(shape.items())) for shape in shapes})
+    assert all(shape in shapes for shape in some)
+
+
+def test_a_narrower_model_is_chosen_where_no_other_is_small_enough(tmp_path, text_parent, reviews, runtime, monkeypatch):
+    monkeypatch.setattr(_shapes, "WIDTHS", {"hidden": (0.5,)})
+    most = int(ModelDir.open(text_parent).bytes() * 0.5)
+    words = {**QUICK, "epochs": 2, "candidates": 1, "max_bytes": most, "reasons": False}
+    model, report = penjing.shrink(text_parent, reviews, out=tmp_path / "small", runtime=runtime, **words)
+    curve = {point["name"]: point for point in report.facts["curve"]}
+    assert report.facts["chosen"] in ("hidden 64", "layers 1, hidden 64", "ffn 256, hidden 64") and report.facts["proof"]["passed"]
+    assert model.config["hidden_size"] == 64 and model.bytes() <= most < curve["layers 1, ffn 256"]["bytes"]
+    assert "hidden = 64" in (model.path / "recipe.toml").read_text("utf-8")
 
 
 @pytest.mark.parametrize("provable", range(-1, 7))

@@ -5,6 +5,8 @@ feed-forward part of a block is the linears that widen the hidden size and the o
 says so itself (`channel_groups` in its file).
 """
 
+import contextlib
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -137,16 +139,20 @@ def _channel_groups(model: PreTrainedModel) -> tuple[ChannelGroup, ...]:
 
 
 def with_weights(
-    model: PreTrainedModel, changes: dict[str, Any], weights: dict[str, torch.Tensor], generation: Any = None
+    model: PreTrainedModel, changes: dict[str, Any], weights: Mapping[str, torch.Tensor], generation: Any = None
 ) -> PreTrainedModel:
     """A model of the same class, its config changed, holding exactly these weights: what it is and what its config says cannot part.
+
+    Of a model without memory it has none either, and reads no weights.
 
     generation   a generation_config, where that changes too
     """
     config = type(model.config).from_dict({**model.config.to_dict(), **changes})
-    smaller = type(model)(config)
-    made = {name: value for name, value in smaller.state_dict().items() if name in (smaller._keys_to_ignore_on_save or ())}
-    smaller.load_state_dict({**weights, **made}, strict=True)  # what is not saved, sines of positions, is what the config makes of it
+    with torch.device("meta") if model.device.type == "meta" else contextlib.nullcontext():
+        smaller = type(model)(config)
+    if smaller.device.type != "meta":
+        made = {name: value for name, value in smaller.state_dict().items() if name in (smaller._keys_to_ignore_on_save or ())}
+        smaller.load_state_dict({**weights, **made}, strict=True)  # what is not saved, sines of positions, is what the config makes of it
     if model.can_generate():
         smaller.generation_config = generation or model.generation_config
     smaller.to(next(model.parameters()).device)  # type: ignore[arg-type]  # its stub is wrapped wrongly

@@ -9,7 +9,7 @@ import torch
 from penjing.core.contracts import IMPOSSIBLE, Batch, Example, Task
 from penjing.core.model_dir import ModelDir
 from penjing.core.runtime import Runtime
-from penjing.engine import gate
+from penjing.engine import few_bits, gate
 from penjing.engine.backends import Backend, open_backend
 from penjing.engine.backends.torch import TorchBackend
 from penjing.engine.batches import Encoded, measuring_batches
@@ -31,7 +31,7 @@ def save_checked(loaded: Loaded, rows: Sequence[Example], out: Path, runtime: Ru
 
 
 def check_artefact(base: ModelDir, task: Task, rows: Sequence[Example], runtime: Runtime, whole: Loaded | None) -> dict[str, Any]:
-    """The same for an engine's artefact, or weights of few bits: this process and a fresh one must get the same answers from the file.
+    """The same for what was never in memory as it lies there: this process and a fresh one must get the same answers from the file.
 
     The facts also say how far its logits are from those of `whole`, the model it was made from; None where there is no room for it.
     """
@@ -40,7 +40,7 @@ def check_artefact(base: ModelDir, task: Task, rows: Sequence[Example], runtime:
     outputs = _read(backend(**batch.inputs), task)
     if whole is None:
         del backend  # before the other process holds it too
-        return gate.check(base, task, batch, outputs, threads=1, keep_packed=True)
+        return gate.check(base, task, batch, outputs, threads=1, keep_packed=few_bits.is_packed(base.config))
     return {**gate.check(base, task, batch, outputs, threads=1), "parent": logits_apart(whole, backend, rows)}
 
 

@@ -5,7 +5,7 @@ import filecmp
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from penjing.core.model_dir import BY_WORDS, ModelDir
 from penjing.core.runtime import Runtime
 from penjing.engine import few_bits
 
+PRECISIONS = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}  # of weights -> as cards name it
 MOST_POSITIONS = 512  # tokens; what a tokenizer that states no limit is held to when the config states none either
 
 
@@ -30,6 +31,7 @@ class Loaded:
     """A model in memory with all that goes with it; `base` is None until it has been saved.
 
     fresh    whether its head is drawn from the random generator and has learnt nothing
+    stored   its weights where they lie elsewhere and `model` has none, each read when it is asked for
     """
 
     task: Task
@@ -37,6 +39,12 @@ class Loaded:
     processor: Any
     base: ModelDir | None = None
     fresh: bool = False
+    stored: Mapping[str, torch.Tensor] | None = None
+
+    @property
+    def weights(self) -> Mapping[str, torch.Tensor]:
+        """All of them by their names, in memory or not."""
+        return self.model.state_dict() if self.stored is None else self.stored
 
     @property
     def parameters(self) -> int:
@@ -104,14 +112,10 @@ def require_device(runtime: Runtime) -> None:
 def load_model(base: ModelDir, task: Task, runtime: Runtime, as_stored: bool = False) -> PreTrainedModel:
     """The module alone, in fp32; a head that the weights lack (an encoder that was only pretrained) is drawn from the seed.
 
-    as_stored   weights of few bits stay packed, those that penjing stored in bf16 stay so
+    as_stored   weights of few bits stay packed, those that penjing stored in 16 bits stay so
     """
     if packed := few_bits.is_packed(base.config):
         need("compressed_tensors", "quant")
-    numbered = dict(enumerate(task.outputs))
-    wanted: dict[str, Any] = {"id2label": numbered, "label2id": {label: i for i, label in numbered.items()}} if numbered else {}
-    if task.problem_type:
-        wanted["problem_type"] = task.problem_type
     torch.manual_seed(runtime.seed)
     with quiet_transformers(), _model_errors(base), few_bits.quiet() if packed else contextlib.nullcontext():
         model, info = task.auto_model.from_pretrained(
@@ -120,8 +124,8 @@ def load_model(base: ModelDir, task: Task, runtime: Runtime, as_stored: bool = F
             use_safetensors=True,  # never the pickle that may lie beside
             output_loading_info=True,
             ignore_mismatched_sizes=base.labels is not None and base.labels != task.labels,
-            dtype="auto" if as_stored and (packed or base.precision == "bf16") else torch.float32,
-            **wanted,
+            dtype="auto" if as_stored and (packed or base.precision in ("bf16", "fp16")) else torch.float32,
+            **answers_of(task),
         )
         if packed:
             (few_bits.keep_packed if as_stored else few_bits.unpack)(model)
@@ -130,6 +134,13 @@ def load_model(base: ModelDir, task: Task, runtime: Runtime, as_stored: bool = F
         missing = f"{', '.join(sorted(lost)[:3])} ({len(lost)} tensors in all)"
         raise ModelError(f"{base}: the weights lack {missing}", fix="copy the directory again")
     return model.to(runtime.device)
+
+
+def answers_of(task: Task) -> dict[str, Any]:
+    """What the config of a model for this task says of its answers."""
+    numbered = dict(enumerate(task.outputs))
+    wanted: dict[str, Any] = {"id2label": numbered, "label2id": {label: i for i, label in numbered.items()}} if numbered else {}
+    return wanted | ({"problem_type": task.problem_type} if task.problem_type else {})
 
 
 def outline(base: ModelDir, task: type[Task], runtime: Runtime) -> PreTrainedModel:
@@ -191,13 +202,19 @@ def save(loaded: Loaded, out: Path) -> ModelDir:
     """Write config, weights (safetensors) and processor; for penjing's own families their one code file too."""
     with quiet_transformers():
         loaded.model.save_pretrained(out)
+    return save_beside(loaded, out, "fp32")
+
+
+def save_beside(loaded: Loaded, out: Path, precision: str) -> ModelDir:
+    """Write what goes with weights and config that lie in `out`."""
+    with quiet_transformers():
         loaded.processor.save_pretrained(out)
     for name, content in loaded.task.beside(loaded.model.config).items():
         (out / name).parent.mkdir(exist_ok=True)
         (out / name).write_text(json.dumps(content, indent=2) + "\n", "utf-8")
     for path in filter(Path.is_file, out.iterdir()):
         path.chmod(0o644)  # safetensors writes files that only their owner can read
-    return ModelDir(out, {}).record(task=task_name(loaded.task), labels=loaded.task.labels, engine="torch", precision="fp32")
+    return ModelDir(out, {}).record(task=task_name(loaded.task), labels=loaded.task.labels, engine="torch", precision=precision)
 
 
 def task_name(task: Task) -> str:

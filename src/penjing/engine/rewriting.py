@@ -1,5 +1,7 @@
 """A model written anew module by module: its tensors are read from disk, or from a model in memory, when their turn comes.
 
+`Rewriter` hands modules to a method that quantizes them; `write` writes what a method of prune leaves of a model `on_disk`.
+
 What is held at a time is one module, the activations of the calibration rows, and what is not yet a whole file of PIECE_BYTES. Finished
 files lie where a run that was killed finds them.
 """
@@ -18,6 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from transformers import GenerationConfig
 
 from penjing.core.contracts import Batch, Task
 from penjing.core.durable import settle
@@ -25,12 +28,14 @@ from penjing.core.errors import ModelError
 from penjing.core.model_dir import CHECKPOINTS, INDEX, ModelDir
 from penjing.core.progress import progress, track
 from penjing.core.runtime import Runtime, free_bytes
-from penjing.engine.load import Loaded, skeleton
+from penjing.engine.load import PRECISIONS, Loaded, answers_of, load_processor, outline, quiet_transformers, save_beside, skeleton
+from penjing.methods.prune import Remaining
 from penjing.methods.quantize import Visit
 
 PIECE_BYTES = 512 << 20  # of a file of the output
 CALIBRATION_TOKENS = 16384  # activations of a layer of 14,336 units over as many take 0.9 GB
 ROOM = 2.5  # times the parent in fp32 that must be free to hold it whole: parent and child are measured in turn, with activations
+UNMEASURED = "its parent has no room in the memory of this machine: it was not measured, and nothing here tells what was lost"
 
 
 def rows_at_once(lengths: numpy.ndarray) -> int:
@@ -41,7 +46,12 @@ def rows_at_once(lengths: numpy.ndarray) -> int:
 
 def fits(model: nn.Module) -> bool:
     """Whether there is room to hold this model in fp32 and measure it beside its child."""
-    return ROOM * 4 * sum(p.numel() for p in model.parameters()) < free_bytes()
+    return needed_bytes(model) < free_bytes()
+
+
+def needed_bytes(model: nn.Module) -> int:
+    """Room for that."""
+    return int(ROOM * 4 * sum(p.numel() for p in model.parameters()))
 
 
 class Rewriter:
@@ -56,18 +66,10 @@ class Rewriter:
         self.model, self.dtype = model, dtype
         self._weights, self._batch, self._quiet = weights, batch, quiet
         self._out = _Pieces(folder / CHECKPOINTS)
-        known = model.state_dict(keep_vars=True)
-        names = {id(value): name for name, value in reversed(known.items())}  # of tied ones the first
         self._names = dict[str, dict[str, str]]()
-        for name, value in known.items():
+        for name, first in _stored_names(model, weights).items():
             path, _, own = name.rpartition(".")
-            self._names.setdefault(path, {})[own] = names[id(value)]
-        if missing := next((name for own in self._names.values() for name in own.values() if name not in weights), None):
-            raise ModelError(
-                f"the weights lack {missing}, or name it otherwise than transformers does",
-                wanted="tensors by the names that save_pretrained gives",
-                fix="open it with transformers where there is room, and save_pretrained it",
-            )
+            self._names.setdefault(path, {})[own] = first
 
     def modules(self, what: str) -> Iterator[str]:
         """Paths of all modules with tensors of their own, counted on the terminal; one that only shares those of another is none."""
@@ -246,7 +248,7 @@ class _Pieces:
         self._waiting = {}
 
 
-class _OnDisk(Mapping[str, Tensor]):
+class Files(Mapping[str, Tensor]):
     """The tensors of a model directory, each read when it is asked for."""
 
     def __init__(self, base: ModelDir):
@@ -257,6 +259,9 @@ class _OnDisk(Mapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         return _read(self._where[name], name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._where  # Mapping would read it
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._where)
@@ -270,7 +275,7 @@ def from_disk(base: ModelDir, task: Task, folder: Path, batch: Batch, runtime: R
 
     Raises ModelError where the names of its tensors are not those of the model.
     """
-    return Rewriter(skeleton(base, type(task), runtime).eval(), _OnDisk(base), stored_dtype(base), folder, batch, runtime.quiet)
+    return Rewriter(skeleton(base, type(task), runtime).eval(), Files(base), stored_dtype(base), folder, batch, runtime.quiet)
 
 
 def from_memory(loaded: Loaded, folder: Path, batch: Batch, runtime: Runtime) -> Rewriter:
@@ -281,10 +286,56 @@ def from_memory(loaded: Loaded, folder: Path, batch: Batch, runtime: Runtime) ->
     return Rewriter(twin.eval(), weights, dtype, folder, batch, runtime.quiet)
 
 
+def on_disk(base: ModelDir, task: Task, runtime: Runtime) -> Loaded:
+    """A model of which nothing is in memory.
+
+    Raises ModelError where the names of its tensors are not those of the model.
+    """
+    model, files = outline(base, type(task), runtime), Files(base)
+    model.config.update(answers_of(task))
+    if model.can_generate() and (base.path / "generation_config.json").exists():
+        model.generation_config = GenerationConfig.from_pretrained(base.path)
+    stored = Remaining(files, _stored_names(model, files))
+    return Loaded(task.of(base.config), model, load_processor(base, task), base, stored=stored)
+
+
+def write(loaded: Loaded, dtype: torch.dtype, out: Path, runtime: Runtime) -> ModelDir:
+    """Write a model of which nothing is in memory, in the precision it is stored in, `dtype`."""
+    model, config = loaded.model, loaded.model.config
+    rewriter = Rewriter(model, loaded.weights, dtype, out, Batch({}, {}, torch.zeros(0)), runtime.quiet)
+    for path in rewriter.modules("writing modules"):
+        if not rewriter.written(path):
+            rewriter.put(path, rewriter.take(path))
+    rewriter.finish(out)
+    config.architectures, config.dtype = [type(model).__name__], dtype
+    with quiet_transformers():
+        config.save_pretrained(out)
+        if model.can_generate():
+            model.generation_config.save_pretrained(out)
+    return save_beside(loaded, out, PRECISIONS[dtype])
+
+
 def stored_dtype(base: ModelDir) -> torch.dtype:
     """In which its weights are stored."""
     named = base.config.get("dtype") or base.config.get("torch_dtype")
     return {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(str(named), torch.float32)
+
+
+def _stored_names(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, str]:
+    """Name of every tensor of a model -> the name it is stored by, which of tied ones is the first.
+
+    Raises ModelError for one that is not there.
+    """
+    known = model.state_dict(keep_vars=True)
+    first = {id(value): name for name, value in reversed(known.items())}
+    found = {name: first[id(value)] for name, value in known.items()}
+    if missing := next((name for name in found.values() if name not in weights), None):
+        raise ModelError(
+            f"the weights lack {missing}, or name it otherwise than transformers does",
+            wanted="tensors by the names that save_pretrained gives",
+            fix="open it with transformers where there is room, and save_pretrained it",
+        )
+    return found
 
 
 def _read(path: Path, name: str) -> Tensor:

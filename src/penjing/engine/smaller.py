@@ -1,13 +1,17 @@
 """A smaller model of the parts of a large one, before it has learnt anything."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
+
+from torch import Tensor
 
 from penjing.core.contracts import Anatomy
 from penjing.core.data import Data
 from penjing.core.errors import ModelError, OptionError, nearest
 from penjing.core.find import find, names
+from penjing.core.progress import told
 from penjing.core.runtime import Runtime
 from penjing.core.training import Training
 from penjing.engine import create
@@ -40,7 +44,7 @@ class Taken(NamedTuple):
 def take_away(
     whole: Loaded, data: Data, method: str, settings: Any, runtime: Runtime, scored: int = SCORED, training: Training | None = None
 ) -> Taken:
-    """What a method leaves of a model; `whole` is left as it was.
+    """What a method leaves of a model; `whole` stays as it was. Where its weights are not in memory what is left of them is not either.
 
     scored     how many training rows importance is measured on
     training   says how many of them at once
@@ -56,11 +60,21 @@ def take_away(
     encoded = Encoded(data.role("train", scored), task, whole.processor)
     order = measuring_batches(encoded, *(training or Training()).usual_batch)
     batches = (on_device(encoded.batch(rows), whole.model.device) for rows in order)
-    shown = Shown(batches, task.loss, whole.processor, lambda: tokens_of(data.role("train"), task, whole.processor, runtime.quiet))
-    smaller = module.apply(whole.model, parts, shown, settings)
+    counted = partial(tokens_of, data.role("train"), task, whole.processor, runtime.quiet)
+    with told(runtime.quiet):
+        smaller = module.apply(whole.model, parts, Shown(whole.weights, batches, task.loss, whole.processor, counted), settings)
     model = with_weights(whole.model, smaller.changes, smaller.weights, smaller.generation)
-    told = task.of(model.config.to_dict()) if smaller.processor else task
-    return Taken(Loaded(told, model, smaller.processor or whole.processor), smaller.facts, smaller.share, smaller.zeros)
+    answering = task.of(model.config.to_dict()) if smaller.processor else task
+    stored = None if whole.stored is None else smaller.weights
+    left = Loaded(answering, model, smaller.processor or whole.processor, stored=stored)
+    return Taken(left, smaller.facts, smaller.share, smaller.zeros)
+
+
+def zeros_of(weights: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Any]:
+    """The share of zeros in these weights, for a card; nothing of none."""
+    counts = [(weight.numel(), int((weight == 0).sum())) for weight in map(weights.__getitem__, names)]
+    total, zeros = (sum(each) for each in zip(*counts)) if counts else (0, 0)
+    return {"zero_share": zeros / total, "weights": total} if total else {}
 
 
 def student(

@@ -15,13 +15,13 @@ from penjing.core.kinds import KINDS, is_list
 from penjing.core.model_dir import BY_WORDS, NEW, ModelDir
 from penjing.core.new_text import NewText
 from penjing.core.options import spell
-from penjing.core.runtime import Runtime, gpus, place_of_rank
+from penjing.core.runtime import Runtime, free_bytes, gpus, place_of_rank
 from penjing.core.training import Training
 
 GROWING = ("pretrain", "finetune")  # stages that may begin with new:<size>
 ZERO_SHOT = "zero-shot-classification"  # the task that --labels stand for
 TAUGHT = ("distill", "prune", "quantize", "shrink")  # stages whose trainings have a teacher
-FINETUNE, AUGMENT, SEMI, DISTILL = "methods.finetune", "methods.augment", "methods.semi", "methods.distill"
+FINETUNE, AUGMENT, SEMI, DISTILL, PRUNE = "methods.finetune", "methods.augment", "methods.semi", "methods.distill", "methods.prune"
 
 
 def task_type(base: ModelDir | str, chosen: str | None, stage: str) -> type[Task]:
@@ -110,6 +110,8 @@ def require_possible(stage: str, base: ModelDir | str, options: Any, task: type[
     if task.needs:
         need(*task.needs)
     _require_models(stage, base, options, task, makes, runtime)
+    if stage == "prune" and isinstance(base, ModelDir):
+        _require_room(base, options, task, runtime)
     _require_computed(stage, options, task)
     _require_learnt(stage, options, task)
     _require_own_rows(options, task)
@@ -175,6 +177,31 @@ def _require_models(stage: str, base: ModelDir | str, options: Any, task: type[T
     if child := vars(options).get("child"):
         _require_same_labels(base, ModelDir.open(child, runtime))
         _require_reasons(base, options, task, runtime)
+
+
+def needs_whole(options: Any) -> dict[str, str]:
+    """What of a call of prune needs the whole model in memory -> the flags with which nothing does."""
+    method, found = find(PRUNE, options.method), {}
+    if method.RECOVERS and options.training.epochs:
+        found["recovery trains it"] = "--epochs 0"
+    if method.LOOKS and options.settings.importance != "magnitude":
+        found[f"--importance {options.settings.importance} looks at what it makes of rows"] = "--importance magnitude"
+    return found
+
+
+def _require_room(base: ModelDir, options: Any, task: type[Task], runtime: Runtime) -> None:
+    """Raise ModelError for a model without room in memory that would have to be there whole to be pruned so."""
+    from penjing.engine import load, rewriting
+
+    needs = needs_whole(options)
+    model = load.outline(base, task, runtime)
+    if needs and not rewriting.fits(model):
+        room = f"it takes {rewriting.needed_bytes(model) / 1e9:,.1f} GB, and {free_bytes() / 1e9:,.1f} are free"
+        raise ModelError(
+            f"{base} has no room in the memory of this machine ({room}), and {' and '.join(needs)}",
+            wanted=f"what is done tensor by tensor: {' '.join(needs.values())}",
+            fix=f"pass {' '.join(needs.values())}, or take a machine with more memory",
+        )
 
 
 def require_askable(base: ModelDir, labels: Sequence[str]) -> None:

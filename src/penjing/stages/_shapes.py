@@ -1,8 +1,10 @@
 """Which shapes a parent may be given, and what each would cost here, measured before any is trained."""
 
+import functools
 import itertools
 import json
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,7 +22,9 @@ from penjing.stages import prune, quantize
 from penjing.stages._frame import stage_options
 from penjing.stages._search import Candidate, Search, quantizing
 
-SHARES = {"layers": (2 / 3, 1 / 2, 1 / 3), "ffn": (0.75, 0.5, 0.25)}  # of what the parent has
+SHARES = {"layers": (5 / 6, 2 / 3, 1 / 2, 1 / 3), "ffn": (0.75, 0.5, 0.25)}  # of what the parent has, each with each
+WIDTHS = {"heads": (0.75, 0.5), "hidden": (0.75, 0.5)}  # each alone: with each of those there would be hundreds to time
+BESIDE = {"heads": (), "hidden": ("layers", "ffn")}  # with half of them too, as a hidden width narrows the tables that no other does
 CHANNEL_SHARES = (0.5, 0.34, 0.25, 0.17, 0.125)
 
 
@@ -36,24 +40,33 @@ def shapes(search: Search) -> list[Candidate]:
     for share in CHANNEL_SHARES if parts.channels else ():
         words = {**learning, "method": "channels", "keep_share": share, "recovery": search.options.recovery}
         found.append(Candidate(f"channels {share:.0%}", (("prune", words),)))
-    for layers, ffn in itertools.product(*(_sizes(model, parts, name, shares) for name, shares in SHARES.items())):
-        if shape := {name: number for name, number in (("layers", layers), ("ffn", ffn)) if number}:
-            named = ", ".join(f"{name} {number}" for name, number in shape.items())
-            found.append(Candidate(named, (("distill", {**taught, **shape}),)))
+    for shape in students(model, parts):
+        named = ", ".join(f"{name} {number}" for name, number in shape.items())
+        found.append(Candidate(named, (("distill", {**taught, **shape}),)))
     found += [Candidate(size, (("distill", {**taught, "student": size}),)) for size in search.options.students or []]
     if not found:
         raise ModelError(f"{search.base.path} has nothing that a method can remove", fix="pass --students new:<size>, or --quantize true")
     return found
 
 
-def _sizes(model: Any, parts: Anatomy, name: str, shares: Sequence[float]) -> list[int | None]:
-    """Numbers that a student may have of one of SHAPES, from many to few; None for as many as the parent, whatever that is."""
+def students(model: Any, parts: Anatomy) -> list[dict[str, int]]:
+    """How many of each of SHAPES a student may have, of what is not named as many as its teacher."""
+    sizes = [[{}, *({name: number} for number in _sizes(model, parts, name, shares))] for name, shares in SHARES.items()]
+    found = [functools.reduce(operator.or_, shape) for shape in itertools.product(*sizes)]
+    for name, shares in WIDTHS.items():
+        halves = [{beside: number} for beside in BESIDE[name] for number in _sizes(model, parts, beside, [1 / 2])]
+        found += [{**half, name: number} for number in _sizes(model, parts, name, shares) for half in ({}, *halves)]
+    return [shape for shape in found if shape]
+
+
+def _sizes(model: Any, parts: Anatomy, name: str, shares: Sequence[float]) -> list[int]:
+    """Numbers below the parent's that a student may have of one of SHAPES, from many to few."""
     module = find(prune.METHODS, SHAPES[name])
     if not module.fits(parts):
-        return [None]
+        return []
     there = module.size(model.config, parts, math.inf)
     numbers = dict.fromkeys(module.size(model.config, parts, round(there * share)) for share in shares)
-    return [None, *(number for number in numbers if number < there)]
+    return [number for number in numbers if number < there]
 
 
 def time_untrained(candidates: list[Candidate], search: Search) -> None:

@@ -1,4 +1,7 @@
-"""Take parts of a model away, then let it recover by learning from the whole one."""
+"""Take parts of a model away, then let it recover by learning from the whole one.
+
+A model that has no room in memory is made smaller where it lies, tensor by tensor, as long as nothing needs it whole.
+"""
 
 import dataclasses
 import shutil
@@ -15,6 +18,7 @@ from penjing.core.report import Report
 from penjing.core.runtime import Runtime
 from penjing.core.training import Training
 from penjing.core.unlabelled import taught_too
+from penjing.stages._checks import needs_whole
 
 METHODS = "methods.prune"
 TRAININGS = "training"  # in the folder of an output while it is made: what the trainings of all rounds but the last leave
@@ -59,14 +63,16 @@ def prune(
 ) -> tuple[ModelDir, Report]:
     """Remove what matters least and train what stays on the answers of `teacher`, which is `base` unless it was pruned before.
 
+    Where there is no room for `base` it is never held whole, and not measured beside.
     Raises ModelError when the model has not what the method removes.
     """
-    from penjing.engine import appraise, deliver, gate, load, remarks, teach
-    from penjing.engine.smaller import take_away
+    from penjing.engine import appraise, deliver, gate, load, remarks, rewriting, teach
+    from penjing.engine.smaller import take_away, zeros_of
 
     teach.require_writer(options.recovery, task, data)
     gate.warm_up()
-    smaller = whole = load.load(base, task, runtime)
+    tune, held = data.role("tune"), bool(needs_whole(options)) or rewriting.fits(load.outline(base, type(task), runtime))
+    smaller = whole = load.load(base, task, runtime) if held else rewriting.on_disk(base, task, runtime)
     recovers = options.training.epochs and find(METHODS, options.method).RECOVERS
     taught_by = load.load(teacher, task, runtime) if teacher and recovers else whole
     settings = find("methods.distill", options.recovery).Options()
@@ -83,10 +89,16 @@ def prune(
         rounds.append({"share": share, "removed": taken.facts, "training": training})
     for folder in out.glob(f"{TRAININGS}-*"):
         shutil.rmtree(folder)
-    model, parity = deliver.save_checked(smaller, data.role("tune"), out, runtime)
-    report = appraise.appraise("prune", model, task, data.role("tune"), "tune", runtime, parent=base)
-    report.facts |= {"removed": taken.facts, "training": training, "parity": parity, "parameters": smaller.parameters, **told}
+    if held:
+        model, parity = deliver.save_checked(smaller, tune, out, runtime)
+    else:
+        model = rewriting.write(smaller, rewriting.stored_dtype(base), out, runtime)
+        parity = deliver.check_artefact(model, task, tune, runtime, None)
+    removed = taken.facts | zeros_of(smaller.weights if held else rewriting.Files(model), taken.zeros)
+    report = appraise.appraise("prune", model, task, tune, "tune", runtime, parent=base if held else None)
+    report.facts |= {"removed": removed, "training": training, "parity": parity, "parameters": smaller.parameters, **told}
     if options.rounds > 1:
         report.facts["rounds"] = rounds
     report.notes += [*told.get("unlabelled", {}).get("left_out", []), *remarks.remarks(report)]
+    report.notes += [] if held else [rewriting.UNMEASURED]
     return model, report

@@ -80,9 +80,7 @@ def quantize(base: ModelDir, task: Task, data: Data, options: Options, *, out: P
     report.facts |= {"training": training} if learns else {}
     report.notes += remarks.remarks(report)
     if parent is None:
-        report.notes.append(
-            "its parent has no room in the memory of this machine: it was not measured, and nothing here tells what was lost"
-        )
+        report.notes.append(rewriting.UNMEASURED)
     if find(METHODS, options.method).CALIBRATES:
         report.notes += _one_sided(task, data.role("train", options.calibration_rows))
     if options.engine == "auto" and len(engines) == 1:

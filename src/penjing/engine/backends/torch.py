@@ -13,7 +13,7 @@ from penjing.core.runtime import Runtime
 from penjing.engine import few_bits
 from penjing.engine.batches import on_device
 from penjing.engine.generate import generate
-from penjing.engine.load import load_model
+from penjing.engine.load import PRECISIONS, load_model
 from penjing.engine.threads import torch_threads
 
 
@@ -31,7 +31,7 @@ class TorchBackend:
 
     def __init__(self, model: PreTrainedModel, threads: int | None = None, generation: Generation = OWN, seed: int = 0):
         self.model, self.threads, self.generation, self.seed = model.eval(), threads, generation, seed
-        dtype = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}.get(model.dtype, str(model.dtype))
+        dtype = PRECISIONS.get(model.dtype, str(model.dtype))
         few = few_bits.precision(model.config.to_dict())
         self.name = f"torch {dtype}" if few is None else f"torch {few}, {dtype}"
 

@@ -9,7 +9,8 @@ magnitude     Euclidean length of all its weights. Li et al. 2017, "Pruning filt
 Letters   U units of a set
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -18,7 +19,8 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig
 
 from penjing.core.contracts import Units
-from penjing.methods.prune import Shown
+from penjing.core.progress import progress
+from penjing.methods.prune import Remaining, Shown
 
 Importance = Literal["taylor", "magnitude", "activations"]
 ROUND_TO = 8  # numbers; matrix kernels work in multiples of it
@@ -71,19 +73,23 @@ def importance(model: nn.Module, kind: Importance, places: Sequence[Place], show
     return scores
 
 
-def magnitude(weights: dict[str, Tensor], units: Units) -> list[Tensor]:
-    """(U,) for each set: how long the matrices of each unit are."""
-    return [
-        sum((_parted(weights[name], dimension, units, name).square().sum((0, 2)) for name, dimension in tensors
-             if weights[name].ndim > 1), torch.zeros(units.total)).sqrt()
-        for _, tensors in units.sets
-    ]  # fmt: skip
+def magnitude(weights: Mapping[str, Tensor], units: Units) -> list[Tensor]:
+    """(U,) for each set: how long the matrices of each unit are; they are read one after the other."""
+    squares = [torch.zeros(units.total) for _ in units.sets]
+    with progress("weighing tensors", sum(len(tensors) for _, tensors in units.sets)) as shown:
+        for found, (_, tensors) in zip(squares, units.sets):
+            for name, dimension in tensors:
+                weight = weights[name]
+                if weight.ndim > 1:
+                    found += _lengths(weight, dimension, units.total, units.repeat.get(name, 1)).square()
+                shown.step()
+    return [found.sqrt() for found in squares]
 
 
 def scored(model: nn.Module, kind: Importance, units: Units, shown: Shown) -> list[Tensor]:
     """(U,) for each set of units that a module reads, how much each matters."""
     if kind == "magnitude":
-        return magnitude(model.state_dict(), units)
+        return magnitude(shown.weights, units)
     return importance(model, kind, [Place(path, units.total) for path, _ in units.sets], shown)
 
 
@@ -94,14 +100,14 @@ def best(scores: Sequence[Tensor], count: int) -> tuple[list[Tensor], float]:
     return kept, round(sum(lost) / len(lost), 4)
 
 
-def cut(weights: dict[str, Tensor], units: Units, kept: Sequence[Tensor]) -> None:
-    """Leave of every tensor of these units, in place of the whole, what belongs to those kept; a set of numbers for each set."""
+def cut(weights: Remaining, units: Units, kept: Sequence[Tensor]) -> None:
+    """Leave of every tensor of these units what belongs to those kept; a set of numbers for each set."""
     for (_, tensors), stay in zip(units.sets, kept):
         for name, dimension in tensors:
-            weights[name] = taken(weights[name], dimension, units.total, stay, units.repeat.get(name, 1))
+            weights.change(name, partial(taken, dimension, units.total, stay, units.repeat.get(name, 1)))
 
 
-def taken(weight: Tensor, dimension: int, total: int, kept: Tensor, times: int = 1) -> Tensor:
+def taken(dimension: int, total: int, kept: Tensor, times: int, weight: Tensor) -> Tensor:
     """What belongs to the units `kept` of `total`; a dimension may hold each so many times in a row, and all of them several times."""
     places = torch.arange(weight.shape[dimension]).view(-1, total, times)[:, kept].flatten()
     return weight.index_select(dimension, places.to(weight.device))
@@ -123,7 +129,8 @@ def entries(units: Units, count: int) -> dict[str, Any]:
     return {**units.fixed, **{name: count * each for name, each in units.settings.items()}}
 
 
-def _parted(weight: Tensor, dimension: int, units: Units, name: str) -> Tensor:
-    """(sets, U, rest) of a weight in which units are counted."""
-    times = units.repeat.get(name, 1)
-    return weight.detach().float().cpu().movedim(dimension, 0).reshape(-1, units.total, times * (weight.numel() // weight.shape[dimension]))
+def _lengths(weight: Tensor, dimension: int, total: int, times: int) -> Tensor:
+    """(U,) how long what belongs to each of `total` units is, as `taken` counts them."""
+    units = weight.detach().unflatten(dimension, (-1, total, times))
+    others = [each for each in range(units.ndim) if each != dimension + 1]
+    return torch.linalg.vector_norm(units, dim=others, dtype=torch.float32).cpu()

@@ -6,7 +6,9 @@ the same share in every group, because recovery by distillation follows and narr
 Letters   G channels of a group
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 import torch
@@ -14,7 +16,7 @@ from transformers import PreTrainedModel
 
 from penjing.core.contracts import Anatomy, ChannelGroup
 from penjing.core.options import Between
-from penjing.methods.prune import Shown, Smaller
+from penjing.methods.prune import Remaining, Shown, Smaller
 from penjing.methods.prune._units import taken
 
 RECOVERS, LOOKS = True, False
@@ -34,21 +36,21 @@ def fits(anatomy: Anatomy) -> bool:
 
 def apply(model: PreTrainedModel, anatomy: Anatomy, shown: Shown, settings: Options) -> Smaller:
     """The model with fewer channels."""
-    weights = dict(model.state_dict())
+    weights = Remaining(shown.weights)
     changes = {entry: list(model.config.to_dict()[entry]) for entry in {group.setting[0] for group in anatomy.channels}}
     for group in anatomy.channels:
         entry, index = group.setting
         total = changes[entry][index]
-        kept = _kept(model.state_dict(), group, total, settings.keep_share)
+        kept = _kept(shown.weights, group, total, settings.keep_share)
         for name, dimension in group.tensors:
-            weights[name] = taken(weights[name], dimension, total, kept, group.repeat.get(name, 1))
+            weights.change(name, partial(taken, dimension, total, kept, group.repeat.get(name, 1)))
         changes[entry][index] = len(kept)
     before = {entry: sum(model.config.to_dict()[entry]) for entry in changes}
     return Smaller(changes, weights, {"channels": changes}, share=sum(map(sum, changes.values())) / sum(before.values()))
 
 
-def _kept(weights: dict[str, torch.Tensor], group: ChannelGroup, total: int, share: float) -> torch.Tensor:
+def _kept(weights: Mapping[str, torch.Tensor], group: ChannelGroup, total: int, share: float) -> torch.Tensor:
     """Sorted numbers of the channels that stay: those with the largest summed scale."""
-    scales = (weights[name].abs().reshape(-1, total, weights[name][0].numel()).sum((0, 2)) for name in group.scores)
+    scales = (weight.abs().reshape(-1, total, weight[0].numel()).sum((0, 2)) for weight in map(weights.__getitem__, group.scores))
     score = torch.stack(list(scales)).sum(0)
     return score.topk(max(1, round(total * share))).indices.sort().values.cpu()

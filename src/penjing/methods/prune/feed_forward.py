@@ -7,7 +7,7 @@ from transformers import PreTrainedModel
 
 from penjing.core.contracts import Anatomy, Units
 from penjing.core.options import Between
-from penjing.methods.prune import Shown, Smaller
+from penjing.methods.prune import Remaining, Shown, Smaller
 from penjing.methods.prune._units import ROUND_TO, Importance, best, cut, entries, nearest, scored
 
 RECOVERS = LOOKS = True
@@ -36,7 +36,7 @@ def size(config: Any, anatomy: Anatomy, wanted: float) -> int:
 
 def apply(model: PreTrainedModel, anatomy: Anatomy, shown: Shown, settings: Options) -> Smaller:
     """The model with the same number of neurons in every block."""
-    weights = dict(model.state_dict())
+    weights = Remaining(shown.weights)
     total = model.config.to_dict()[anatomy.width[0]]
     sets = tuple(
         (narrow, (*((f"{wide}.{part}", 0) for wide in widen for part in ("weight", "bias") if f"{wide}.{part}" in weights),

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from penjing.core.contracts import Anatomy
 from penjing.core.options import Between
-from penjing.methods.prune import Shown, Smaller
+from penjing.methods.prune import Remaining, Shown, Smaller
 from penjing.methods.prune._units import Importance, best, cut, entries, nearest, scored
 
 RECOVERS = LOOKS = True
@@ -41,7 +41,7 @@ def size(config: Any, anatomy: Anatomy, wanted: float) -> int:
 
 def apply(model: PreTrainedModel, anatomy: Anatomy, shown: Shown, settings: Options) -> Smaller:
     """The model with the same number of heads in every attention."""
-    groups, weights = anatomy.heads, dict(model.state_dict())
+    groups, weights = anatomy.heads, Remaining(shown.weights)
     each = max(groups.settings.values())
     total = groups.total * each
     count = size(model.config, anatomy, total * settings.keep_share)

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from penjing.core.contracts import Anatomy
 from penjing.core.options import Between
-from penjing.methods.prune import Shown, Smaller
+from penjing.methods.prune import Remaining, Shown, Smaller
 from penjing.methods.prune._units import ROUND_TO, Importance, Place, best, cut, entries, importance, magnitude, nearest
 
 RECOVERS = LOOKS = True
@@ -45,12 +45,12 @@ def size(config: Any, anatomy: Anatomy, wanted: float) -> int:
 
 def apply(model: PreTrainedModel, anatomy: Anatomy, shown: Shown, settings: Options) -> Smaller:
     """The model with a narrower residual stream, and where that is as wide as the heads with fewer of them."""
-    channels, weights = anatomy.hidden, dict(model.state_dict())
+    channels, weights = anatomy.hidden, Remaining(shown.weights)
     count = size(model.config, anatomy, channels.total * settings.keep_share)
     groups = () if channels.free else (anatomy.heads,)
     heard = [Place(path, heads.total) for heads in groups for path, _ in heads.sets]
     if settings.importance == "magnitude":
-        *of_heads, of_channels = [score for units in (*groups, channels) for score in magnitude(weights, units)]
+        *of_heads, of_channels = [score for units in (*groups, channels) for score in magnitude(shown.weights, units)]
     else:
         heard += [Place(path, channels.total, gives=True) for path in anatomy.blocks]
         found = importance(model, settings.importance, heard, shown)

@@ -12,9 +12,10 @@ from transformers import PreTrainedModel
 
 from penjing.core.contracts import Anatomy
 from penjing.core.options import Between
-from penjing.methods.prune import Shown, Smaller
+from penjing.methods.prune import Remaining, Shown, Smaller
 
 RECOVERS, LOOKS = True, False
+OF_EACH = ("layer_types", "mlp_layer_types", "no_rope_layers")  # config entries that hold a value for each block of an only stack
 
 
 @dataclass(frozen=True)
@@ -38,16 +39,19 @@ def apply(model: PreTrainedModel, anatomy: Anatomy, shown: Shown, settings: Opti
     """The model with some of its blocks, renumbered."""
     kept = {entry: kept_blocks(len(blocks), max(1, round(len(blocks) * settings.keep_share))) for entry, blocks in anatomy.depth.items()}
     taken = {anatomy.depth[entry][new]: anatomy.depth[entry][old] for entry, numbers in kept.items() for new, old in enumerate(numbers)}
-    whole, weights = model.state_dict(), {}
-    for name, value in whole.items():
+    sources = {}
+    for name in shown.weights:
         block = next((path for path in anatomy.blocks if name.startswith(path + ".")), None)
         if block is None:
-            weights[name] = value
+            sources[name] = name
         elif block in taken:  # what only the first block has, as the table of distances of T5, stays there
-            weights[name] = whole.get(taken[block] + name.removeprefix(block), value)
+            moved = taken[block] + name.removeprefix(block)
+            sources[name] = moved if moved in shown.weights else name
     facts = {"blocks": f"{sum(map(len, kept.values()))} of {len(anatomy.blocks)}", "kept": [*kept.values()]}
     left = {entry: len(numbers) for entry, numbers in kept.items()}
-    return Smaller(left, weights, facts, share=sum(left.values()) / sum(map(len, anatomy.depth.values())))
+    known, numbers = model.config.to_dict(), next(iter(kept.values()))
+    changes = left | {entry: [known[entry][number] for number in numbers] for entry in OF_EACH if known.get(entry)}
+    return Smaller(changes, Remaining(shown.weights, sources), facts, share=sum(left.values()) / sum(map(len, anatomy.depth.values())))
 
 
 def kept_blocks(total: int, num_kept: int) -> list[int]:

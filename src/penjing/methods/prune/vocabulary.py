@@ -10,6 +10,7 @@ Source   Abdaoui, Pradel, Sigel 2020, "Load what you need: smaller versions of m
 import copy
 import itertools
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 import torch
@@ -18,8 +19,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from penjing.core.contracts import Anatomy
 from penjing.core.errors import ModelError
 from penjing.core.options import Between
-from penjing.methods.prune import Shown, Smaller
+from penjing.methods.prune import Remaining, Shown, Smaller
 from penjing.methods.prune._tokenizer import closed, trimmed
+from penjing.methods.prune._units import taken
 
 RECOVERS = LOOKS = False
 LISTS = ("suppress_tokens", "begin_suppress_tokens", "bad_words_ids")  # what is never written, by its numbers
@@ -68,9 +70,9 @@ def apply(model: PreTrainedModel, anatomy: Anatomy, shown: Shown, settings: Opti
     while len(kept) < wanted:
         kept = closed(shown.processor, {*kept, *itertools.islice(rest, wanted - len(kept))})
     order = sorted(kept)
-    weights = dict(model.state_dict())
-    for name, dimension in _tables(model).items():
-        weights[name] = weights[name].index_select(dimension, torch.tensor(order, device=weights[name].device))
+    weights = Remaining(shown.weights)
+    for name, (dimension, length) in _tables(model).items():
+        weights.change(name, partial(taken, dimension, length, torch.tensor(order), 1))
     number = {old: new for new, old in enumerate(order)}
     changed = [{name: _renumbered(value, number) for name, value in marks.items()} for marks in settled]
     generation = copy.deepcopy(model.generation_config) if model.can_generate() else None
@@ -102,11 +104,11 @@ def _renumbered(value: Any, number: dict[int, int]) -> Any:
     return [_renumbered(each, number) for each in whole]
 
 
-def _tables(model: PreTrainedModel) -> dict[str, int]:
-    """Parameters and buffers with an entry for each token -> its dimension: what would be longer with a longer vocabulary."""
+def _tables(model: PreTrainedModel) -> dict[str, tuple[int, int]]:
+    """Parameters and buffers with an entry for each token -> its dimension and length: what would be longer with a longer vocabulary."""
     config = copy.deepcopy(model.config)
     config.vocab_size += 1
     with torch.device("meta"):
         longer = type(model)(config).state_dict()
     differing = {name: (value.shape, longer[name].shape) for name, value in model.state_dict().items() if value.shape != longer[name].shape}
-    return {name: next(i for i, (a, b) in enumerate(zip(*shapes)) if a != b) for name, shapes in differing.items()}
+    return {name: next((i, a) for i, (a, b) in enumerate(zip(*shapes)) if a != b) for name, shapes in differing.items()}

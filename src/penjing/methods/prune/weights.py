@@ -13,6 +13,7 @@ Letters   R rows of a weight (what it gives), K numbers that one of them reads
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import torch
@@ -23,7 +24,7 @@ from transformers.pytorch_utils import Conv1D
 from penjing.core.contracts import Anatomy
 from penjing.core.errors import OptionError
 from penjing.core.options import Between
-from penjing.methods.prune import Shown, Smaller
+from penjing.methods.prune import Remaining, Shown, Smaller
 
 RECOVERS = LOOKS = True
 
@@ -57,28 +58,31 @@ def apply(model: PreTrainedModel, anatomy: Anatomy, shown: Shown, settings: Opti
     layers = {path: module for block in anatomy.blocks for path, module in model.get_submodule(block).named_modules(prefix=block)
               if isinstance(module, nn.Linear | Conv1D | nn.RNNBase | nn.modules.conv._ConvNd)}  # fmt: skip
     heard = _lengths(model, layers, shown) if settings.importance == "wanda" else {}
-    weights, changed = dict(model.state_dict()), list[str]()
+    weights, changed = Remaining(shown.weights), list[str]()
     for path, module in layers.items():
         for part in ("weight_ih_l0", "weight_hh_l0") if isinstance(module, nn.RNNBase) else ("weight",):
-            name = f"{path}.{part}"
-            rows = _rows(weights[name], module).contiguous()
-            score = rows.float().abs().flatten(1)  # (R, K)
-            if heard:
-                score *= heard[name].expand(rows.shape[1:]).flatten()
-            if settings.pattern == "any":
-                score = score if heard else score.view(1, -1)
-                count = (rows.view_as(score).count_nonzero(1) * settings.keep_share).round().clamp(min=1)
-            elif rows.shape[-1] % 4:
-                continue
-            else:
-                score, count = score.view(-1, 4), torch.tensor([2])
-            rank = score.argsort(dim=1, descending=True, stable=True).argsort(1)
-            kept = (rank < count[:, None].to(rank.device)).view(rows.shape)
-            weights[name] = _back(rows * kept, module).contiguous()
-            changed.append(name)
-    total, zeros = (sum(function(weights[name]) for name in changed) for function in (Tensor.numel, lambda each: int((each == 0).sum())))
-    facts = {"zero_share": zeros / max(1, total), "weights": total}
-    return Smaller({}, weights, facts, share=settings.keep_share, zeros=tuple(changed))
+            if settings.pattern == "any" or _rows(module.get_parameter(part), module).shape[-1] % 4 == 0:
+                name = f"{path}.{part}"
+                weights.change(name, partial(_with_zeros, module, heard.get(name), settings))
+                changed.append(name)
+    return Smaller({}, weights, {}, share=settings.keep_share, zeros=tuple(changed))
+
+
+def _with_zeros(module: nn.Module, heard: Tensor | None, settings: Options, weight: Tensor) -> Tensor:
+    """A weight of a module whose smallest numbers are zero, each times the length of its input where that is known."""
+    rows = _rows(weight, module).contiguous()
+    score = rows.float().abs().flatten(1)  # (R, K)
+    if heard is not None:
+        score *= heard.expand(rows.shape[1:]).flatten()
+    if settings.pattern == "any":
+        score = score.view(1, -1) if heard is None else score
+        count = (rows.view_as(score).count_nonzero(1) * settings.keep_share).round().clamp(min=1)
+    else:
+        score, count = score.view(-1, 4), torch.tensor([2])
+    order = score.argsort(dim=1, descending=True, stable=True)
+    among = torch.arange(order.shape[1], device=order.device) < count[:, None].to(order.device)
+    kept = torch.zeros_like(score, dtype=torch.bool).scatter_(1, order, among.expand_as(order))
+    return _back(rows * kept.view(rows.shape), module).contiguous()
 
 
 def _lengths(model: nn.Module, layers: Mapping[str, nn.Module], shown: Shown) -> dict[str, Tensor]:
