@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-Checkpointing = Literal["none", "selective", "full"]
-"""What is computed again in the backward pass: nothing, the scores of attention, or each block whole."""
+Checkpointing = Literal["none", "selective", "operations", "full"]
+"""What is computed again in the backward pass: nothing, the scores of attention, all but attention and every second product of matrices
+(torchtitan's selective checkpointing by operation), or each block whole."""
 
 
 @dataclass(frozen=True)
@@ -242,7 +243,8 @@ def training_flops(shape: Shape, length: int, checkpointing: Checkpointing = "no
     """Operations of a training for one token: forward, twice as many backward, what is computed again (Korthikanti et al., appendix A)."""
     forward = forward_flops(shape, length)
     blocks = forward.total - 2 * _told(shape)
-    return 3 * forward.total + {"none": 0.0, "selective": forward.attention, "full": blocks}[checkpointing]
+    again = {"none": 0.0, "selective": forward.attention, "operations": (blocks - forward.attention) / 2, "full": blocks}
+    return 3 * forward.total + again[checkpointing]
 
 
 class Precision(NamedTuple):
@@ -289,11 +291,16 @@ def activation_bytes(
     fused      whether attention keeps no scores (Dao et al. 2022), but one number for each head and token
     tensor     ranks that share out heads and feed-forward; `sequence`: what lies between these too
     """
-    s = shape
-    between = (s.norms + 2) * s.hidden * number + 2 * s.hidden * s.dropout  # inputs of norms and of linears, masks behind them
+    s, outside = shape, tensor if sequence else 1  # ranks that share out what lies between the parts
+    width = s.feed_forward if dense else s.expert_size * s.active_experts + s.shared_size
+    heads = s.heads * s.d + s.k * s.d + s.k * s.dv
     if checkpointing == "full":
-        return tokens * s.hidden * number / (tensor if sequence else 1)
-    inside: float = number * (s.heads * s.d + s.k * s.d + s.k * s.dv + s.heads * s.dv)
+        return tokens * number * s.hidden / outside
+    if checkpointing == "operations":
+        said = (heads + width * (2 if s.gated else 1)) / 2 + s.heads * s.dv
+        return tokens * (number * (said / tensor + 2 * s.hidden / outside) + 4 * s.heads / tensor)
+    between = (s.norms + 2) * s.hidden * number + 2 * s.hidden * s.dropout  # inputs of norms and of linears, masks behind them
+    inside: float = number * (heads + s.heads * s.dv)
     if s.latent:
         inside = number * s.heads * (2 * s.d + 2 * s.dv)
         between += number * 2 * (s.query_rank + s.latent)  # in and out of their norms
@@ -301,11 +308,10 @@ def activation_bytes(
         inside += 4 * s.heads
     elif checkpointing == "none":
         inside += s.heads * length * (number + s.dropout * (number + 1))
-    width = s.feed_forward if dense else s.expert_size * s.active_experts + s.shared_size
     inside += number * width * (4 if s.gated else 2)
     if not dense:
         between += number * s.hidden * s.active_experts + 4 * s.experts  # each expert's input, and what the router says
-    return tokens * (inside / tensor + between / (tensor if sequence else 1))
+    return tokens * (inside / tensor + between / outside)
 
 
 def head_bytes(shape: Shape, tokens: float, *, number: float = 2, tensor: int = 1, sequence: bool = False) -> float:
@@ -320,11 +326,6 @@ def cache_bytes(shape: Shape, length: int, rows: int = 1, number: float = 2) -> 
         return 0.0
     each = shape.latent + shape.rotary if shape.latent else shape.k * (shape.d + shape.dv)
     return rows * number * each * _looked_at(shape, length)
-
-
-def generation_flops(shape: Shape, length: int) -> float:
-    """Operations of telling one token behind `length` others whose keys and values are kept."""
-    return forward_flops(shape, length).total
 
 
 def read_numbers(shape: Shape, rows: int) -> float:
@@ -354,6 +355,13 @@ def all_reduce(size: float, ranks: int) -> float:
 def gather(size: float, ranks: int) -> float:
     """Bytes that a rank sends so that all have all of `size` bytes, of which each has a part; also to sum and share out."""
     return size * (ranks - 1) / ranks
+
+
+def adapters(shape: Shape, rank: int) -> int:
+    """Parameters that LoRA adds to all linears of blocks but experts: rank (rows + columns) each (Hu et al. 2022, section 4.1)."""
+    kinds = [(shape.layers - shape.expert_blocks, block_weights(shape)), (shape.expert_blocks, block_weights(shape, dense=False))]
+    linears = [(times, w) for times, block in kinds for w in block if len(w.dims) == 2 and w.part in ("attention", "feed-forward")]
+    return sum(times * w.copies * rank * sum(w.dims) for times, w in linears)
 
 
 def compute_optimal(flops: float) -> tuple[float, float]:
