@@ -10,6 +10,7 @@ Sources    Kaplan et al. 2020, "Scaling laws", table 1 (operations); Chowdhery e
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, NamedTuple
 
 Checkpointing = Literal["none", "selective", "operations", "full"]
@@ -146,19 +147,21 @@ def _attention(shape: Shape) -> Iterator[Weight]:
     yield from _linear("attention", s.hidden, s.heads * s.dv, 1, "output" in s.biases)
 
 
-def block_weights(shape: Shape, dense: bool = True) -> list[Weight]:
+@cache
+def block_weights(shape: Shape, dense: bool = True) -> tuple[Weight, ...]:
     """The tensors of one block; of one with experts where `dense` is false."""
     found = [*_attention(shape), *_norms(shape, shape.norms, shape.hidden)]
     if dense:
-        return [*found, *_feed_forward(shape, "feed-forward", shape.feed_forward)]
+        return (*found, *_feed_forward(shape, "feed-forward", shape.feed_forward))
     found += _linear("router", shape.experts, shape.hidden, None, "router" in shape.biases)
     found += _feed_forward(shape, "expert", shape.expert_size, shape.experts)
     if shape.shared_size:
         found += _feed_forward(shape, "feed-forward", shape.shared_size)
-    return [*found, *([Weight("router", (1, shape.hidden))] if shape.gate_of_shared else [])]
+    return (*found, *([Weight("router", (1, shape.hidden))] if shape.gate_of_shared else []))
 
 
-def outer_weights(shape: Shape) -> list[Weight]:
+@cache
+def outer_weights(shape: Shape) -> tuple[Weight, ...]:
     """The tensors outside of blocks: tables of embeddings, norms, the head where it is a tensor of its own."""
     found = [Weight("embedding", (shape.vocabulary, shape.hidden), 0)]
     found += [Weight("embedding", (rows, shape.hidden)) for rows in (shape.positions, shape.segments) if rows]
@@ -167,7 +170,7 @@ def outer_weights(shape: Shape) -> list[Weight]:
         found += [] if shape.tied else [Weight("head", (shape.vocabulary, shape.hidden), 0)]
         found += [Weight("head", (shape.vocabulary,), 0)] if "head" in shape.biases else []
         found += [*_linear("transform", shape.hidden, shape.hidden, None, True), *_norms(shape, 1, shape.hidden)] if shape.transform else []
-    return [*found, *([Weight("other", (shape.other,))] if shape.other else [])]
+    return (*found, *([Weight("other", (shape.other,))] if shape.other else []))
 
 
 class Parameters(NamedTuple):
@@ -220,17 +223,17 @@ def forward_flops(shape: Shape, length: int) -> Flops:
     windowed blocks look at no more than their window.
     """
     dense, sparse = shape.layers - shape.expert_blocks, shape.expert_blocks
-    matrices = _told(shape) + dense * sum(w.numbers for w in block_weights(shape) if len(w.dims) == 2)
+    matrices = dense * sum(w.numbers for w in block_weights(shape) if len(w.dims) == 2)
     if sparse:
         share = shape.active_experts / shape.experts
         block = [w for w in block_weights(shape, dense=False) if len(w.dims) == 2]
         matrices += sparse * sum(w.numbers * (share if w.part == "expert" else 1) for w in block)
-    return Flops(2.0 * matrices, 2.0 * shape.heads * (shape.d + shape.dv) * _looked_at(shape, length))
+    return Flops(told_flops(shape) + 2.0 * matrices, 2.0 * shape.heads * (shape.d + shape.dv) * _looked_at(shape, length))
 
 
-def _told(shape: Shape) -> float:
-    """Products of the head for one token."""
-    return float(shape.head * shape.hidden * (shape.vocabulary + shape.hidden * shape.transform))
+def told_flops(shape: Shape) -> float:
+    """Operations of the head for one token."""
+    return 2.0 * shape.head * shape.hidden * (shape.vocabulary + shape.hidden * shape.transform)
 
 
 def _looked_at(shape: Shape, length: int) -> float:
@@ -242,7 +245,7 @@ def _looked_at(shape: Shape, length: int) -> float:
 def training_flops(shape: Shape, length: int, checkpointing: Checkpointing = "none") -> float:
     """Operations of a training for one token: forward, twice as many backward, what is computed again (Korthikanti et al., appendix A)."""
     forward = forward_flops(shape, length)
-    blocks = forward.total - 2 * _told(shape)
+    blocks = forward.total - told_flops(shape)
     again = {"none": 0.0, "selective": forward.attention, "operations": (blocks - forward.attention) / 2, "full": blocks}
     return 3 * forward.total + again[checkpointing]
 
