@@ -395,6 +395,19 @@ def _check(parser: Parser, words: list[str]) -> str:
     return json.dumps(found, ensure_ascii=False, indent=1) if given["json"] else check.told(given["DATA"], found)
 
 
+def _plan(parser: Parser, words: list[str]) -> str:
+    from penjing.stages import plan
+
+    known = list(flags(plan.Options))
+    parser.add_argument("MODEL", help="a model directory, a config.json, new:<size>, a published name such as gpt-3-175b, or hf:org/name")
+    _add(parser, known)
+    _common(parser)
+    given = _parse(parser, words, " MODEL --on DEVICES")
+    options = {flag.name: given[flag.name] for flag in known if given[flag.name] is not None}
+    report = plan.plan(given["MODEL"], runtime=_runtime(given), **options)
+    return report.to_json() if given["json"] else plan.told(report)
+
+
 def _completion(parser: Parser, words: list[str]) -> str:
     parser.add_argument("SHELL", help="bash, zsh or fish")
     shell = _parse(parser, words, " SHELL")["SHELL"]
@@ -446,6 +459,7 @@ COMMANDS: dict[str, Callable[[Parser, list[str]], str]] = {
     "run": _run_recipe,
     "sweep": _sweep,
     "check": _check,
+    "plan": _plan,
     "tasks": _listing("tasks"),
     "families": _listing("families"),
     "methods": _listing("methods"),

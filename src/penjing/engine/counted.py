@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import torch
 import transformers
@@ -44,6 +44,7 @@ _AUTOS = (  # in the order in which a config that has several is counted; what w
     transformers.AutoModelForQuestionAnswering,
     transformers.AutoModel,
 )
+FEW = 2  # blocks of a stack that are passed
 _HEADS_SHARE = 0.05  # of all parameters that heads may add to what a shape adds up to
 
 
@@ -200,7 +201,44 @@ class Pass(NamedTuple):
 
 
 def forward(model: PreTrainedModel, rows: int = 1, length: int = 0) -> Pass:
-    """Operations and kept bytes of a pass over `rows` of usual inputs, of `length` tokens where it reads tokens; nothing is computed."""
+    """Operations and kept bytes of a pass over `rows` of usual inputs, of `length` tokens where it reads tokens; nothing is computed.
+
+    Of blocks that are alike two are passed, then one more, which costs what each of the others does.
+    """
+    stacks = [module for module in model.modules() if _alike(module)]
+    with _cut(stacks, None):
+        few = _pass(model, rows, length)
+    flops, kept = few
+    for stack in stacks:
+        with _cut(stacks, stack):
+            more = _pass(model, rows, length)
+        others = len(stack) - FEW
+        flops, kept = flops + others * (more.flops - few.flops), kept + others * (more.kept - few.kept)
+    return Pass(flops, kept)
+
+
+def _alike(module: nn.Module) -> TypeGuard[nn.ModuleList]:
+    """Whether it is a stack of blocks of which all but the first, which may hold what others share, are of one kind and size."""
+    if not isinstance(module, nn.ModuleList) or len(module) <= FEW + 1:
+        return False
+    return len({(type(block), *(p.shape for p in block.parameters())) for block in list(module)[1:]}) == 1
+
+
+@contextmanager
+def _cut(stacks: list[nn.ModuleList], longer: nn.ModuleList | None) -> Iterator[None]:
+    """While stacks have FEW blocks each; `longer` one more."""
+    whole = [dict(stack._modules) for stack in stacks]
+    try:
+        for stack in stacks:
+            for name in list(stack._modules)[FEW + (stack is longer) :]:
+                del stack._modules[name]
+        yield
+    finally:
+        for stack, blocks in zip(stacks, whole):
+            stack._modules.update(blocks)
+
+
+def _pass(model: PreTrainedModel, rows: int, length: int) -> Pass:
     weights = {p.untyped_storage()._cdata for p in model.parameters()}
     kept: dict[int, Tensor] = {}
 

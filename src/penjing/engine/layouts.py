@@ -5,9 +5,10 @@ tensors, pipelines, rows and experts the flags are those of Megatron-LM, or of t
 """
 
 import itertools
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 from penjing.core.errors import ModelError, OptionError
 from penjing.core.tables import Device, device
@@ -19,6 +20,11 @@ USABLE = 0.92  # of a device's memory: contexts, buffers of collectives and gaps
 LONG_ROW = 16384  # tokens from which a row may be shared out
 MOST_RANKS = 1 << 20
 _PARTS_TRIED = 4  # sizes of a part, each twice the one before
+
+
+EVERY: tuple[Sharded, ...] = ("none", "optimizer", "gradients", "weights")
+OWN_SHARDINGS: tuple[Sharded, ...] = ("none", "weights")
+OWN_AGAIN: tuple[Checkpointing, ...] = ("none", "full")
 
 
 class Choice(NamedTuple):
@@ -35,7 +41,7 @@ def read_machine(text: str) -> tuple[int, Device]:
     Raises OptionError for a number that is none, and for a device that the table lacks, with the nearest names.
     """
     number, by, name = text.partition("x")
-    if not by or not number.strip("-0123456789.") == "":
+    if not by or number.strip("-0123456789."):
         return 1, device(text)
     if not number.isdigit() or not 1 <= int(number) <= MOST_RANKS:
         raise OptionError(f"--on cannot be {text!r}", wanted=f"a number from 1 to {MOST_RANKS:,}, x, and a device: 8xH100")
@@ -75,44 +81,50 @@ def divisors(number: int) -> list[int]:
 
 
 def search(
-    shape: Shape, begun: list[Layout], length: int, precision: Precision, room: float, seconds: Callable[[Layout], float], *,
-    learnt: float = 1.0, added: int = 0, sharded: Sharded | None = None, checkpointing: Checkpointing | None = None,
+    shape: Shape, begun: list[Layout], length: int, states: Callable[[Layout], Precision], room: float, seconds: Callable[[Layout], float],
+    *, learnt: float = 1.0, added: int = 0, shardings: Sequence[Sharded] = EVERY, again: Sequence[Checkpointing] = ("none", "operations", "full"),
 ) -> list[Choice]:  # fmt: skip
-    """What has room of the layouts, with every way to share out states and to compute again that is worth it; the fastest first.
+    """What has room of the layouts, with each way to share out states and the first to compute again that has room; the fastest first.
 
+    states    bytes of numbers under a layout
     room      bytes that a rank may hold
     seconds   of a step
-    learnt, added   as `layout.memory` has them
+    learnt, added      as `layout.memory` has them
+    shardings, again   what may be tried, `again` from what costs no time on
 
-    Where nothing has room, the one choice that needs least. Of layouts that differ in what is computed again only the first that has room
-    is timed, and states are shared out no further than they must be.
+    Where nothing has room, the one choice that needs least.
+
+    Raises ModelError where there is no layout.
     """
     found, least = list[Choice](), None
-    for layout in begun:
-        for kind in [sharded] if sharded else get_args(Sharded):
-            if layout.shards == 1 and kind != "none" and not sharded:
-                continue
-            for again in [checkpointing] if checkpointing else ("none", "operations", "full"):
-                tried = replace(layout, sharded=kind, checkpointing=again)
-                held = layouts.memory(shape, tried, length, precision, learnt=learnt, added=added)
-                if least is None or held.total < least.memory.total:
-                    least = Choice(tried, held, float("nan"))
-                if held.total <= room:
-                    found.append(Choice(tried, held, seconds(tried)))
-                    break
+    for layout, kind in itertools.product(begun, shardings):
+        if layout.shards == 1 and kind != shardings[0]:
+            continue
+        for checkpointing in again:
+            tried = replace(layout, sharded=kind, checkpointing=checkpointing)
+            held = layouts.memory(shape, tried, length, states(tried), learnt=learnt, added=added)
+            if least is None or held.total < least.memory.total:
+                least = Choice(tried, held, math.nan)
+            if held.total <= room:
+                found.append(Choice(tried, held, seconds(tried)))
+                break
     if found:
         return sorted(found, key=lambda each: each.seconds)
     if least is None:
-        raise ModelError(
-            "no layout of so many ranks divides this model and this batch", fix="pass another --batch, or another number of --on"
-        )
+        problem = "no layout of so many ranks divides this model and this batch"
+        raise ModelError(problem, wanted="ranks that divide the rows of a batch", fix="pass another --batch, or another number of --on")
     return [least._replace(seconds=seconds(least.layout))]
+
+
+def own(layout: Layout) -> bool:
+    """Whether penjing runs it itself: copies of a model, whole or shared out."""
+    alone = layout.tensor == layout.pipeline == layout.context == layout.expert == 1
+    return alone and layout.sharded in OWN_SHARDINGS and layout.checkpointing in OWN_AGAIN
 
 
 def launch(layout: Layout, stage: str, model: str, device: Device) -> str:
     """The command that asks for a layout: penjing's own where it runs it, else the flags of torchtitan or Megatron-LM."""
-    plain = layout.tensor == layout.pipeline == layout.context == layout.expert == 1
-    if plain and layout.sharded in ("none", "weights") and layout.checkpointing in ("none", "full"):
+    if own(layout):
         return _own(layout, stage, model, device)
     return _torchtitan(layout) if layout.sharded == "weights" else _megatron(layout)
 

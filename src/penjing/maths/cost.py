@@ -223,7 +223,7 @@ def forward_flops(shape: Shape, length: int) -> Flops:
     windowed blocks look at no more than their window.
     """
     dense, sparse = shape.layers - shape.expert_blocks, shape.expert_blocks
-    matrices = dense * sum(w.numbers for w in block_weights(shape) if len(w.dims) == 2)
+    matrices: float = dense * sum(w.numbers for w in block_weights(shape) if len(w.dims) == 2)
     if sparse:
         share = shape.active_experts / shape.experts
         block = [w for w in block_weights(shape, dense=False) if len(w.dims) == 2]

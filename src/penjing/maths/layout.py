@@ -7,8 +7,8 @@ Sources    Rajbhandari et al. 2020, "ZeRO"; Narayanan et al. 2021, "Megatron-LM"
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, NamedTuple
 
 from penjing.maths import cost
@@ -127,36 +127,40 @@ def stage_blocks(shape: Shape, layout: Layout, stage: int) -> tuple[int, int]:
     return first, end - begin - first
 
 
-def stage_weights(shape: Shape, layout: Layout, stage: int) -> Iterator[tuple[int, Weight]]:
-    """The tensors of a stage, each with how often it is there; the last stage of several has the head of its own, tied or not."""
-    dense, sparse = stage_blocks(shape, layout, stage)
-    yield from ((dense, weight) for weight in cost.block_weights(shape) if dense)
-    yield from ((sparse, weight) for weight in cost.block_weights(shape, dense=False) if sparse)
-    last = stage == layout.pipeline - 1
-    for weight in cost.outer_weights(shape):
-        if stage == 0 if weight.part == "embedding" else last:
-            yield 1, weight
-    if last and stage and shape.tied and shape.head:
-        yield 1, Weight("head", (shape.vocabulary, shape.hidden), 0)
+@cache
+def _block_numbers(shape: Shape, tensor: int, expert: int, shards: int, dense: bool) -> int:
+    return sum(_local_numbers(weight, tensor, expert, shards) for weight in cost.block_weights(shape, dense))
 
 
-def local_dims(weight: Weight, layout: Layout) -> tuple[int, ...]:
-    """The part of a tensor that `tensor` leaves a rank, the largest where it does not come out even."""
-    return tuple(-(-size // layout.tensor) if number == weight.split else size for number, size in enumerate(weight.dims))
+@cache
+def _outer_numbers(shape: Shape, tensor: int, shards: int, first: bool, last: bool) -> int:
+    """Of tables on the first stage, and of norms and head on the last; a tied head that is not with its table is a tensor of its own."""
+    there = [weight for weight in cost.outer_weights(shape) if (first if weight.part == "embedding" else last)]
+    if last and not first and shape.tied and shape.head:
+        there.append(Weight("head", (shape.vocabulary, shape.hidden), 0))
+    return sum(_local_numbers(weight, tensor, 1, shards) for weight in there)
 
 
-def local_numbers(weight: Weight, layout: Layout, shards: int) -> int:
+def _local_numbers(weight: Weight, tensor: int, expert: int, shards: int) -> int:
     """Numbers of all copies of a tensor on the rank that has most; `shards` ranks cut it along its first dimension, as FSDP2 does."""
     copies = weight.copies
     if weight.part == "expert":
-        copies, shards = copies // layout.expert, -(-shards // layout.expert)
-    first, *rest = local_dims(weight, layout)
+        copies, shards = copies // expert, -(-shards // expert)
+    first, *rest = (-(-size // tensor) if number == weight.split else size for number, size in enumerate(weight.dims))
     return copies * -(-first // shards) * math.prod(rest)
 
 
-def weight_numbers(shape: Shape, layout: Layout, stage: int = 0) -> int:
-    """Numbers of weights on the fullest rank of a stage, under the layout's own sharding."""
-    return sum(times * local_numbers(w, layout, layout.shares("weights")) for times, w in stage_weights(shape, layout, stage))
+def weight_numbers(shape: Shape, layout: Layout, stage: int = 0, shards: int | None = None) -> int:
+    """Numbers of weights on the fullest rank of a stage.
+
+    shards   ranks that share them out; those of the layout where None
+    """
+    shards = layout.shares("weights") if shards is None else shards
+    dense, sparse = stage_blocks(shape, layout, stage)
+    found = _outer_numbers(shape, layout.tensor, shards, stage == 0, stage == layout.pipeline - 1)
+    for blocks, kind in ((dense, True), (sparse, False)):
+        found += blocks * _block_numbers(shape, layout.tensor, layout.expert, shards, kind) if blocks else 0
+    return found
 
 
 def memory(shape: Shape, layout: Layout, length: int, precision: Precision, *, learnt: float = 1.0, added: int = 0) -> Memory:
@@ -171,17 +175,15 @@ def memory(shape: Shape, layout: Layout, length: int, precision: Precision, *, l
 
 
 def _stage_memory(shape: Shape, layout: Layout, length: int, precision: Precision, stage: int, learnt: float, added: int) -> Memory:
-    there = list(stage_weights(shape, layout, stage))
     kinds: tuple[Sharded, ...] = ("weights", "gradients", "optimizer")
     shares = [layout.shares(kind) for kind in kinds]
-    whole, split, moments = (sum(times * local_numbers(w, layout, share) for times, w in there) for share in shares)
+    whole, split, moments = (weight_numbers(shape, layout, stage, share) for share in shares)
     more = [added / layout.tensor / layout.pipeline / share for share in shares]
     dense, sparse = stage_blocks(shape, layout, stage)
-    block = cost.block_weights(shape, dense=not sparse)
     gathered = 0.0
     if layout.shares("weights") > 1:
-        each = sum(local_numbers(w, layout, 1) for w in block)
-        gathered = each * precision.activation * (GATHERED + (learnt > 0))
+        block = _block_numbers(shape, layout.tensor, layout.expert, 1, not sparse)
+        gathered = block * precision.activation * (GATHERED + (learnt > 0))
     tokens = layout.part_rows * length / layout.context
     kept = dense * _kept(shape, layout, length, tokens, precision, layout.checkpointing, True)
     kept += sparse * _kept(shape, layout, length, tokens, precision, layout.checkpointing, False)
@@ -222,7 +224,7 @@ def volume(shape: Shape, layout: Layout, length: int, precision: Precision, *, l
     out (ZeRO, section 7); a block of tensor ranks sums four times a part (Narayanan et al., section 2.3), six with blocks computed again.
     """
     number, blocks = precision.activation, sum(stage_blocks(shape, layout, 0))
-    mine = sum(times * local_numbers(w, layout, 1) for times, w in stage_weights(shape, layout, 0))
+    mine = weight_numbers(shape, layout, 0, 1)
     sums = (learnt * mine + added / layout.tensor / layout.pipeline) * precision.gradient
     if layout.sharded == "weights":
         data = 2 * layout.parts * cost.gather(mine * number, layout.shards) + cost.gather(sums, layout.shards)
