@@ -4,13 +4,14 @@
 
 Each run is a public command in a process of its own: an encoder that is finetuned, GPTs that are pretrained, a convolutional network, with
 and without checkpointing. Texts are so long that all are cut at the same length. Memory is the most that the process held, less what it had
-before the command, when all libraries were imported. A step is the fastest of those after the second, as other processes can only slow
+after the same command for a tiny model, when all libraries were imported. A step is the fastest of those after the second, as other processes can only slow
 them. The machine's row is printed first; like these it is the best of several.
 """
 
 import argparse
 import csv
 import datetime
+import gc
 import json
 import sys
 import tempfile
@@ -23,8 +24,9 @@ from typing import NamedTuple
 import pyarrow.parquet
 import torch
 
+from penjing import cli
 from penjing.core.tables import TABLES
-from penjing.engine.heap import resident_bytes
+from penjing.engine.heap import give_back, resident_bytes
 from penjing.engine.machine import measure_here
 
 EVERY_S = 0.005
@@ -64,7 +66,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--hardware", default="HERE", help="name of the machine's row")
     given = parser.parse_args()
-    csv.writer(sys.stdout, lineterminator="\n").writerow(vars(measure_here(given.threads)).values())
+    machine = vars(measure_here(given.threads)) | {"name": given.hardware, "reached": "yes"}
+    csv.writer(sys.stdout, lineterminator="\n").writerow(machine.values())
     with (TABLES / "graded_runs.csv").open(newline="", encoding="utf-8") as lines:
         columns = csv.DictReader(lines).fieldnames or []
     table = csv.DictWriter(sys.stdout, columns, restval="", lineterminator="\n")
@@ -76,7 +79,7 @@ def main() -> None:
                 with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
                     step_s, grown = alone.submit(_run, case, words, given.threads, Path(folder), out).result()
                 table.writerow({
-                    "name": f"penjing/{case.model}/{number}", "family": f"penjing-{case.model}", "model": f"new:{case.model}",
+                    "name": f"penjing/{case.model}/{number}", "family": f"penjing-{case.model.split('-')[0]}", "model": f"new:{case.model}",
                     "stage": case.stage, "method": "full", "hardware": given.hardware, "ranks": 1, "tensor": 1, "pipeline": 1, "context": 1,
                     "interleaved": 1, "sharded": "none", "length": case.length, "batch_rows": case.rows, "part_rows": case.rows,
                     "precision": "fp32", "states": "fp32", "checkpointing": checkpointing, "attention": "scores", "kernels": "eager",
@@ -106,10 +109,10 @@ def _write(data: Path, folder: Path) -> None:
 
 def _run(case: Case, words: str, threads: int, folder: Path, out: Path) -> tuple[float, float]:
     """Seconds a step, and GiB by which the process grew."""
-    from penjing import cli
-    from penjing.engine import appraise, fit  # noqa: F401  # what a command imports is not its growth
-
     torch.set_num_threads(threads)
+    _command(case, f"{case.model.split('-')[0]}-tiny", words, threads, folder, out.with_suffix(".tiny"))
+    gc.collect()
+    give_back()
     before, peak, done = resident_bytes(), [0], threading.Event()
 
     def watch() -> None:
@@ -118,14 +121,20 @@ def _run(case: Case, words: str, threads: int, folder: Path, out: Path) -> tuple
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    common = f"--epochs {case.epochs} --threads {threads} --precision fp32 --checkpoint-every 0 --quiet"
-    status = cli.main([case.stage, f"new:{case.model}", str(folder / case.data), *words.split(), *common.split(), "--out", str(out)])
-    done.set()
-    watcher.join()
-    if status:
-        raise RuntimeError(f"{case}: exit status {status}")
+    try:
+        _command(case, case.model, words, threads, folder, out)
+    finally:
+        done.set()
+        watcher.join()
     seconds = [step[1] for step in json.loads((out / "report.json").read_text("utf-8"))["facts"]["training"]["losses"]]
     return min(b - a for a, b in zip(seconds[WARM:], seconds[WARM + 1 :])), (peak[0] - before) / 2**30
+
+
+def _command(case: Case, model: str, words: str, threads: int, folder: Path, out: Path) -> None:
+    common = f"--epochs {case.epochs} --threads {threads} --precision fp32 --checkpoint-every 0 --quiet"
+    status = cli.main([case.stage, f"new:{model}", str(folder / case.data), *words.split(), *common.split(), "--out", str(out)])
+    if status:
+        raise RuntimeError(f"{case}: exit status {status}")
 
 
 if __name__ == "__main__":

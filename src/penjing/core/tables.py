@@ -17,6 +17,7 @@ Precision = Literal["fp32", "tf32", "bf16", "fp16", "fp8"]
 class Device:
     """One accelerator, or one processor with all its cores. Rates are of dense products, as the maker states them, and in one direction.
 
+    reached            whether rates were measured rather than stated
     memory_gib         of one device
     memory_gb_s        10⁹ bytes a second from that memory
     fp32_tflops ...    10¹² operations a second; None where there are no such units
@@ -29,6 +30,7 @@ class Device:
     name: str
     aliases: str
     kind: str
+    reached: bool
     memory_gib: float
     memory_gb_s: float
     fp32_tflops: float | None

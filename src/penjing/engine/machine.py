@@ -32,10 +32,10 @@ def measure_here(threads: int = 0) -> Device:
         used = torch.get_num_threads()
     finally:
         torch.set_num_threads(before)
-    found = processor()
+    found, memory = processor(), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     half = rates[torch.bfloat16] if rates[torch.bfloat16] > rates[torch.float32] else None
     return Device(
-        name="HERE", aliases="", kind="cpu", memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        name="HERE", aliases="", kind="cpu", reached=True, memory_gib=round(memory / 2**30, 1),
         memory_gb_s=round(bandwidth, 1), fp32_tflops=round(rates[torch.float32], 3), tf32_tflops=None,
         bf16_tflops=round(half, 3) if half else None, fp16_tflops=None, fp8_tflops=None, int8_tops=None, link_gb_s=None, network_gb_s=None,
         devices_per_node=1, usd_per_hour=None, watts=None,
