@@ -4,8 +4,8 @@
 
 Each run is a public command in a process of its own: an encoder that is finetuned, GPTs that are pretrained, a convolutional network, with
 and without checkpointing. Texts are so long that all are cut at the same length. Memory is the most that the process held, less what it had
-after the same command for a tiny model, when all libraries were imported. A step is the fastest of those after the second, as other processes can only slow
-them. The machine's row is printed first; like these it is the best of several.
+after the same command for a tiny model, when all libraries were imported. A step is the fastest of those after the second, as other
+processes can only slow them. The machine's row is printed first; like these it is the best of several.
 """
 
 import argparse
