@@ -4,7 +4,7 @@ import csv
 import functools
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from penjing.core.errors import OptionError, nearest
 
@@ -17,6 +17,7 @@ Precision = Literal["fp32", "tf32", "bf16", "fp16", "fp8"]
 class Device:
     """One accelerator, or one processor with all its cores. Rates are of dense products, as the maker states them, and in one direction.
 
+    reached            whether rates were measured rather than stated
     memory_gib         of one device
     memory_gb_s        10⁹ bytes a second from that memory
     fp32_tflops ...    10¹² operations a second; None where there are no such units
@@ -29,6 +30,7 @@ class Device:
     name: str
     aliases: str
     kind: str
+    reached: bool
     memory_gib: float
     memory_gb_s: float
     fp32_tflops: float | None
@@ -60,6 +62,68 @@ class Device:
         }
         found = [rate for rate in (*rates[precision], self.fp32_tflops, tensor) if rate]
         return 1e12 * found[0]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training that really happened, under the conditions that its source states.
+
+    family          runs of one source, of which none may tell another
+    model           what it is called; new:<size> is counted, of others the numbers stand here (`maths.cost.Shape`)
+    hardware        a name of the table of devices; ranks are so many of them
+    tensor, pipeline, context, interleaved, sharded    how they share the model and its rows out (`maths.layout.Layout`)
+    length          tokens of a row; batch_rows are those of a step, part_rows those that a copy computes at once
+    precision       of the products; states: in what numbers weights, gradients and moments stand (`maths.cost.PRECISIONS`)
+    attention       "scores" keeps them, "flash" does not
+    kernels         "eager" one at a time, "kernels" some written as one, "compiled"
+    loss            how it was computed over the vocabulary (`maths.cost.Loss`)
+    measure, value  what was published; "TFLOP/s" count all scores, and no recomputation unless so said
+    memory_gib      most of a rank, of which memory_of tells what: allocated or reserved by torch, resident of a process
+    """
+
+    name: str
+    family: str
+    model: str
+    layers: int | None
+    hidden: int | None
+    heads: int | None
+    kv_heads: int | None
+    head_size: int | None
+    feed_forward: int | None
+    gated: bool
+    vocabulary: int | None
+    tied: bool
+    stage: str
+    method: str
+    hardware: str
+    ranks: int
+    tensor: int
+    pipeline: int
+    context: int
+    interleaved: int
+    sharded: Literal["none", "optimizer", "gradients", "weights"]
+    length: int
+    batch_rows: int
+    part_rows: int
+    precision: Precision
+    states: str
+    checkpointing: Literal["none", "selective", "operations", "full"]
+    attention: Literal["scores", "flash"]
+    kernels: str
+    loss: Literal["chunked", "eager", "parallel"]
+    measure: str
+    value: float
+    memory_gib: float | None
+    memory_of: Literal["allocated", "reserved", "resident"] | None
+    note: str
+    source: str
+    date: str
+
+
+@functools.cache
+def runs() -> tuple[Run, ...]:
+    """The table of graded runs, in its order."""
+    return tuple(Run(**row) for row in _read("graded_runs.csv", Run))
 
 
 @functools.cache
@@ -94,4 +158,4 @@ def _value(cell: str, hint: Any) -> Any:
         return None
     if bool in options:
         return cell == "yes"
-    return options[0](cell)
+    return cell if get_origin(options[0]) or isinstance(options[0], str) else options[0](cell)

@@ -23,6 +23,7 @@ _PARTS_TRIED = 4  # sizes of a part, each twice the one before
 
 
 EVERY: tuple[Sharded, ...] = ("none", "optimizer", "gradients", "weights")
+AGAIN: tuple[Checkpointing, ...] = ("none", "operations", "full")
 OWN_SHARDINGS: tuple[Sharded, ...] = ("none", "weights")
 OWN_AGAIN: tuple[Checkpointing, ...] = ("none", "full")
 
@@ -82,7 +83,7 @@ def divisors(number: int) -> list[int]:
 
 def search(
     shape: Shape, begun: list[Layout], length: int, states: Callable[[Layout], Precision], room: float, seconds: Callable[[Layout], float],
-    *, learnt: float = 1.0, added: int = 0, shardings: Sequence[Sharded] = EVERY, again: Sequence[Checkpointing] = ("none", "operations", "full"),
+    *, learnt: float = 1.0, added: int = 0, shardings: Sequence[Sharded] = EVERY, again: Sequence[Checkpointing] = AGAIN,
 ) -> list[Choice]:  # fmt: skip
     """What has room of the layouts, with each way to share out states and the first to compute again that has room; the fastest first.
 

@@ -317,10 +317,22 @@ def activation_bytes(
     return tokens * (inside / tensor + between / outside)
 
 
-def head_bytes(shape: Shape, tokens: float, *, number: float = 2, tensor: int = 1, sequence: bool = False) -> float:
-    """Bytes that the head and its loss hold at most: the input of norm and head, logits, the same in fp32, and their gradient in place."""
-    logits = tokens * shape.vocabulary * (number + 4) / tensor
-    return logits + 2 * number * tokens * shape.hidden / (tensor if sequence else 1)
+Loss = Literal["chunked", "eager", "parallel"]
+"""How the loss over a vocabulary is computed: some tokens at a time or as one compiled kernel; by torch's operations one after the other;
+by those of DTensor, on logits that tensor ranks share."""
+_LOSS_COPIES = {"chunked": 1, "eager": 3, "parallel": 4}  # in fp32, that live at once beside the logits
+
+
+def head_bytes(
+    shape: Shape, tokens: float, *, number: float = 2, tensor: int = 1, sequence: bool = False, loss: Loss = "chunked"
+) -> float:  # fmt: skip
+    """Bytes that the head and its loss hold at most: the input of norm and head, logits, and copies in fp32.
+
+    Of the loss's own operations the logarithms of the probabilities and two gradients live at once; of DTensor's also an exponential
+    (torch 2.6, `nll_loss_backward`, and torch/distributed/tensor/parallel/loss.py). With `sequence` the head reads what it gathers.
+    """
+    logits = tokens * shape.vocabulary * (number + 4 * _LOSS_COPIES[loss]) / tensor
+    return logits + number * tokens * shape.hidden * (1 + (1 / tensor if sequence else 1))
 
 
 def cache_bytes(shape: Shape, length: int, rows: int = 1, number: float = 2) -> float:

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Literal, NamedTuple
 
 from penjing.maths import cost
-from penjing.maths.cost import Checkpointing, Precision, Shape, Weight
+from penjing.maths.cost import Checkpointing, Loss, Precision, Shape, Weight
 
 Sharded = Literal["none", "optimizer", "gradients", "weights"]
 """What of a copy is shared out among its ranks: nothing, or ZeRO 1, 2, 3 (FSDP), each with what stands before it."""
@@ -163,18 +163,22 @@ def weight_numbers(shape: Shape, layout: Layout, stage: int = 0, shards: int | N
     return found
 
 
-def memory(shape: Shape, layout: Layout, length: int, precision: Precision, *, learnt: float = 1.0, added: int = 0) -> Memory:
+def memory(
+    shape: Shape, layout: Layout, length: int, precision: Precision, *, learnt: float = 1.0, added: int = 0, loss: Loss = "chunked"
+) -> Memory:  # fmt: skip
     """Bytes of the fullest rank of a training.
 
     length   tokens of a row
     learnt   share of the weights that learn; the others have neither gradients nor moments
     added    parameters that learn beside them, such as adapters; whole on each rank unless shared out
     """
-    found = [_stage_memory(shape, layout, length, precision, stage, learnt, added) for stage in {0, layout.pipeline - 1}]
+    found = [_stage_memory(shape, layout, length, precision, stage, learnt, added, loss) for stage in {0, layout.pipeline - 1}]
     return max(found, key=lambda each: each.total)
 
 
-def _stage_memory(shape: Shape, layout: Layout, length: int, precision: Precision, stage: int, learnt: float, added: int) -> Memory:
+def _stage_memory(
+    shape: Shape, layout: Layout, length: int, precision: Precision, stage: int, learnt: float, added: int, loss: Loss
+) -> Memory:  # fmt: skip
     kinds: tuple[Sharded, ...] = ("weights", "gradients", "optimizer")
     shares = [layout.shares(kind) for kind in kinds]
     whole, split, moments = (weight_numbers(shape, layout, stage, share) for share in shares)
@@ -183,15 +187,25 @@ def _stage_memory(shape: Shape, layout: Layout, length: int, precision: Precisio
     gathered = 0.0
     if layout.shares("weights") > 1:
         block = _block_numbers(shape, layout.tensor, layout.expert, 1, not sparse)
-        gathered = block * precision.activation * (GATHERED + (learnt > 0))
+        outer = _outer_numbers(shape, layout.tensor, 1, stage == 0, stage == layout.pipeline - 1)  # whole from begin to end (FSDP2)
+        gathered = precision.activation * (block * (GATHERED + (learnt > 0)) + outer)
     tokens = layout.part_rows * length / layout.context
     kept = dense * _kept(shape, layout, length, tokens, precision, layout.checkpointing, True)
     kept += sparse * _kept(shape, layout, length, tokens, precision, layout.checkpointing, False)
+    if layout.pipeline > 1:  # a stage keeps what it gave to the next
+        kept += tokens * precision.activation * shape.hidden / (layout.tensor if layout.sequence else 1)
     again = 0.0
     if layout.checkpointing == "full":
         again = _kept(shape, layout, length, tokens, precision, "none", not sparse)
-    last = stage == layout.pipeline - 1
-    head = cost.head_bytes(shape, tokens, number=precision.activation, tensor=layout.tensor, sequence=layout.sequence) if last else 0.0
+        if layout.sequence:  # both parts of a block read what they gather
+            again += 2 * precision.activation * tokens * shape.hidden * (1 - 1 / layout.tensor)
+        if layout.context > 1:  # keys and values of the whole row, for each head, and their gradients
+            again += 2 * precision.activation * layout.part_rows * length * shape.heads * (shape.d + shape.dv) / layout.tensor
+    head = 0.0
+    if stage == layout.pipeline - 1 and shape.head:
+        head = cost.head_bytes(
+            shape, tokens, number=precision.activation, tensor=layout.tensor, sequence=layout.sequence, loss=loss
+        )  # fmt: skip
     return Memory(
         precision.weight * (whole + more[0]),
         precision.gradient * (learnt * split + more[1]),
