@@ -8,8 +8,8 @@ The functions have the names and the words of the commands:
 from typing import Any
 
 __all__ = [
-    "ModelDir", "Report", "Runtime", "check", "cluster", "compare", "distill", "evaluate", "explain", "finetune", "plan", "predict", "pretrain",
-    "prune", "quantize", "run", "shrink", "sweep",
+    "ModelDir", "Report", "Runtime", "check", "cluster", "compare", "distill", "evaluate", "explain", "finetune", "plan",
+    "predict", "pretrain", "prune", "quantize", "run", "shrink", "sweep",
 ]  # fmt: skip
 
 _CLASSES = {"ModelDir": "model_dir", "Report": "report", "Runtime": "runtime"}

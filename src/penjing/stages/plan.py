@@ -149,7 +149,7 @@ def _trained(shape: Shape, options: Options, ranks: int, device: Device, length:
         return graded.step(work(layout), device, arithmetic)[1]
 
     fixed = {name: vars(options)[flag] for flag, name in ALONG.items() if vars(options)[flag]}
-    _require_divisible(shape, ranks, rows, length, fixed)
+    _require_divisible(model, shape, ranks, rows, length, fixed)
     begun = list(choices.possible(shape, ranks, rows, length, device.devices_per_node, fixed))
     room = choices.USABLE * device.memory_gib * 2**30
     chosen: dict[str, Any] = {"learnt": learnt, "added": added}
@@ -183,8 +183,10 @@ def _short(needed: float, room: float) -> str:
     return f"it does not fit: a rank needs {needed / 1e9:,.1f} GB at least, and {room / 1e9:,.1f} GB are usable; more ranks share it out"
 
 
-def _require_divisible(shape: Shape, ranks: int, rows: int, length: int, fixed: dict[str, int]) -> None:
+def _require_divisible(model: str, shape: Shape, ranks: int, rows: int, length: int, fixed: dict[str, int]) -> None:
     """Raise OptionError where what the user has fixed of a layout cannot be."""
+    if fixed.get("expert", 1) > 1 and not shape.experts:
+        raise OptionError(f"{model} has no experts for --expert-ranks", wanted="a model with experts, such as mixtral-8x7b")
     product = math.prod(fixed.get(name, 1) for name in ("tensor", "pipeline", "context"))
     told = " x ".join(f"{name} {number}" for name, number in fixed.items() if name != "expert")
     if ranks % product:
