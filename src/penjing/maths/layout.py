@@ -188,7 +188,8 @@ def _stage_memory(
     if layout.shares("weights") > 1:
         block = _block_numbers(shape, layout.tensor, layout.expert, 1, not sparse)
         outer = _outer_numbers(shape, layout.tensor, 1, stage == 0, stage == layout.pipeline - 1)  # whole from begin to end (FSDP2)
-        gathered = precision.activation * (block * (GATHERED + (learnt > 0)) + outer)
+        summed = block * (precision.activation + precision.gradient) * (learnt > 0)  # as it was computed, and as it is summed
+        gathered = precision.activation * (block * GATHERED + outer) + summed
     tokens = layout.part_rows * length / layout.context
     kept = dense * _kept(shape, layout, length, tokens, precision, layout.checkpointing, True)
     kept += sparse * _kept(shape, layout, length, tokens, precision, layout.checkpointing, False)
