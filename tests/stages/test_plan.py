@@ -57,6 +57,13 @@ def test_what_does_not_fit_is_said_with_the_least_that_is_needed():
     assert not report.facts["fits"] and "it does not fit" in report.notes[0] and "DOES NOT FIT" in told(report)
 
 
+def test_a_plan_beyond_what_runs_have_shown_says_so():
+    words = {"stage": "pretrain", "on": "65536xH100", "batch": 65536, "sharded": "weights"}
+    wide = penjing.plan("llama-3.1-8b", **words, tensor_ranks=1, pipeline_ranks=1, context_ranks=1)
+    assert "no graded run shares weights out among more than" in wide.notes[0]
+    assert not penjing.plan("llama-3.1-8b", **words, tensor_ranks=8, pipeline_ranks=32).notes
+
+
 def test_lora_needs_less_than_a_training_of_all_weights_and_few_bits_less_still():
     whole, lora = (penjing.plan("llama-3.1-8b", method=method, on="8xH100", batch=8).facts["memory_bytes"] for method in ("full", "lora"))
     few = penjing.plan("llama-3.1-8b", method="lora", bits=4, on="8xH100", batch=8).facts["memory_bytes"]
@@ -68,6 +75,7 @@ def test_lora_needs_less_than_a_training_of_all_weights_and_few_bits_less_still(
 def test_what_penjing_runs_is_launched_by_its_own_command():
     report = penjing.plan("llama-3.1-8b", on="8xH100", batch=32)
     assert report.facts["launch"].startswith("penjing finetune llama-3.1-8b DATA --out DIRECTORY --batch-rows 32")
+    assert "--method lora --rank 8" in penjing.plan("llama-3.1-8b", method="lora").facts["launch"]
     assert "--sharded" in report.facts["launch"] and "--ranks 8" in report.facts["launch"]
 
 
@@ -82,7 +90,7 @@ def test_what_penjing_runs_is_launched_by_its_own_command():
     ],
 )  # fmt: skip
 def test_other_layouts_are_launched_by_the_flags_of_who_runs_them(layout, parts):
-    said = layouts.launch(layout, "pretrain", "gpt2", layouts.read_machine("8xA100")[1])
+    said = layouts.launch(layout, "penjing pretrain gpt2 DATA", layouts.read_machine("8xA100")[1])
     assert all(part in said for part in parts), said
 
 

@@ -123,15 +123,18 @@ def own(layout: Layout) -> bool:
     return alone and layout.sharded in OWN_SHARDINGS and layout.checkpointing in OWN_AGAIN
 
 
-def launch(layout: Layout, stage: str, model: str, device: Device) -> str:
-    """The command that asks for a layout: penjing's own where it runs it, else the flags of torchtitan or Megatron-LM."""
+def launch(layout: Layout, command: str, device: Device) -> str:
+    """The command that asks for a layout: penjing's own where it runs it, else the flags of torchtitan or Megatron-LM.
+
+    command   penjing's own, as far as the layout does not matter
+    """
     if own(layout):
-        return _own(layout, stage, model, device)
+        return _own(layout, command, device)
     return _torchtitan(layout) if layout.sharded == "weights" else _megatron(layout)
 
 
-def _own(layout: Layout, stage: str, model: str, device: Device) -> str:
-    words = ["penjing", stage, model, "DATA", "--out DIRECTORY", f"--batch-rows {layout.rows}"]
+def _own(layout: Layout, command: str, device: Device) -> str:
+    words = [command, f"--batch-rows {layout.rows}"]
     words += [f"--parts {layout.parts}"] * (layout.parts > 1) + ["--gradient-checkpointing"] * (layout.checkpointing == "full")
     words += ["--device cuda"] * (device.kind == "gpu") + ["--sharded"] * (layout.sharded == "weights")
     if layout.ranks > device.devices_per_node:

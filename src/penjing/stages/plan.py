@@ -10,7 +10,7 @@ from penjing.core.errors import OptionError
 from penjing.core.options import Between, build
 from penjing.core.report import Report
 from penjing.core.runtime import Runtime, versions
-from penjing.core.tables import Device
+from penjing.core.tables import Device, runs
 from penjing.maths import cost, roofline
 from penjing.maths import layout as layouts
 from penjing.maths.cost import PRECISIONS, Checkpointing, Shape
@@ -100,14 +100,14 @@ def _length(found: "Counted", options: Options) -> int:
 
 
 def _rows(options: Options, numbers: int, ranks: int, length: int) -> int:
-    """Rows of a step: as given, else as usual for the stage, and so many that data ranks can share them out."""
+    """Rows of a step: as given, else as usual for the stage; a power of two times the odd part of the ranks, which can share them out."""
     if options.batch:
         return options.batch
     if options.stage == "finetune" or length == 1:
         return FINETUNE_ROWS * max(1, -(-ranks // FINETUNE_ROWS))
     tokens = next(tokens for most, tokens in TOKENS_A_STEP.items() if numbers < most)
-    power: int = 1 << max(0, round(math.log2(tokens / length)))
-    return ranks * max(1, power // ranks)
+    odd: int = ranks // (ranks & -ranks)
+    return odd * 2 ** max(0, round(math.log2(tokens / length / odd)))
 
 
 def _arithmetic(options: Options, device: Device) -> str:
@@ -176,10 +176,18 @@ def _trained(shape: Shape, options: Options, ranks: int, device: Device, length:
         "flops_a_token": {
             "forward": cost.forward_flops(shape, length)._asdict(), "training": flops, "model": cost.training_flops(shape, length)
         },
-        "tried": len(begun), "launch": choices.launch(best.layout, options.stage, model, device),
+        "tried": len(begun), "launch": choices.launch(best.layout, _command(options, model), device),
     }  # fmt: skip
+    most = max(graded.laid_out(run).shards for run in runs() if run.sharded == "weights")
+    if best.layout.sharded == "weights" and best.layout.shards > most:
+        notes.append(f"no graded run shares weights out among more than {most:,} ranks: fix --tensor-ranks or --pipeline-ranks to compare")
     pace = graded.step(work(best.layout), device, arithmetic)
     return facts | _time(options, pace, rows * length, numbers.active, ranks, device)
+
+
+def _command(options: Options, model: str) -> str:
+    """penjing's own, as far as the layout does not matter."""
+    return f"penjing {options.stage} {model} DATA --out DIRECTORY" + f" --method lora --rank {options.rank}" * (options.method == "lora")
 
 
 def _short(needed: float, room: float) -> str:
@@ -301,7 +309,7 @@ def _by_passes(found: "Counted", options: Options, ranks: int, device: Device, l
     facts = {
         "precision": arithmetic, "rows": rows, "learnt": numbers, "fits": total <= room, "room_bytes": room,
         "layout": dataclasses.asdict(layout), "memory_bytes": {**memory, "total": total}, "flops_a_row": one.flops,
-        "launch": launch(layout, options.stage, found.name, device),
+        "launch": launch(layout, _command(options, found.name), device),
     }  # fmt: skip
     return facts | _time(options, graded.step(work, device, arithmetic), rows * length, numbers, ranks, device)
 
