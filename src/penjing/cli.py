@@ -399,10 +399,19 @@ def _plan(parser: Parser, words: list[str]) -> str:
     from penjing.stages import plan
 
     known = list(flags(plan.Options))
-    parser.add_argument("MODEL", help="a model directory, a config.json, new:<size>, a published name such as gpt-3-175b, or hf:org/name")
+    about = "a model directory, a config.json, new:<size>, a published name such as gpt-3-175b, or hf:org/name"
+    parser.add_argument("MODEL", nargs="?", help=about)
+    parser.add_argument("--check", action="store_true", help="replay every run that plans are graded by, and print the errors")
+    parser.add_argument("--measure-here", action="store_true", help="measure this machine, as a row of the table of hardware")
     _add(parser, known)
     _common(parser)
     given = _parse(parser, words, " MODEL --on DEVICES")
+    if given["check"]:
+        return plan.checked(given["json"])
+    if given["measure_here"]:
+        return plan.measured(given["json"])
+    if given["MODEL"] is None:
+        raise OptionError("MODEL must be given", wanted=parser.usage)
     options = {flag.name: given[flag.name] for flag in known if given[flag.name] is not None}
     report = plan.plan(given["MODEL"], runtime=_runtime(given), **options)
     return report.to_json() if given["json"] else plan.told(report)

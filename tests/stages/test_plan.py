@@ -116,7 +116,30 @@ def test_the_text_is_for_people_and_json_for_programs(ask):
     assert status == 0 and json.loads(out)["facts"]["layout"]["data"] > 0
 
 
+def test_a_budget_buys_as_many_tokens_as_it_pays_for():
+    words = {"stage": "pretrain", "on": "8xH100", "batch": 64}
+    bought = penjing.plan("llama-3.2-1b", **words, budget=1000).facts
+    assert bought["usd"] <= 1000 < bought["usd"] * (1 + 1 / bought["steps"])
+    assert penjing.plan("llama-3.2-1b", **words, tokens=bought["tokens"]).facts["steps"] == bought["steps"]
+
+
+def test_the_check_prints_every_run_and_the_bars(ask):
+    status, out, _ = ask("--check")
+    assert status == 0 and "time, median error" in out and "memory, worst error" in out
+    status, out, _ = ask("--check", "--json")
+    assert status == 0 and len(json.loads(out)["rows"]) >= 26
+
+
+def test_this_machine_is_measured_in_seconds(ask):
+    status, out, _ = ask("--measure-here", "--json")
+    found = json.loads(out)
+    assert status == 0 and found["fp32_tflops"] > 0 and found["memory_gb_s"] > 0
+
+
 BAD = {
+    "no model": ((), ["MODEL must be given", "penjing plan MODEL"]),
+    "budget and tokens": (("gpt2", "--budget", 100, "--tokens", 1e9), ["--budget says how many tokens", "without --tokens"]),
+    "budget without price": (("gpt2", "--budget", 100, "--on", "laptop"), ["no price of LAPTOP", "--tokens"]),
     "model": (("llama-3.1-9b",), ["no model called 'llama-3.1-9b'", "'llama-3.1-8b'", "hf:org/name"]),
     "size": (("new:bert-tinny",), ["no size called 'bert-tinny'", "'bert-tiny'"]),
     "hardware": (("gpt2", "--on", "8xH1000"), ["no hardware called 'H1000'", "'H100'"]),

@@ -36,6 +36,7 @@ class Options:
     rank: Annotated[int, "of the updates of lora", Between(1, 1024)] = 8
     on: Annotated[str, "devices of the table: 8xH100, 1024xA100-80G, laptop"] = "1xH100"
     tokens: Annotated[float | None, "of a training in all, such as 300e9", Between(1, 1e17)] = None
+    budget: Annotated[float | None, "US dollars that a training may cost: how many tokens they buy", Between(0.01, 1e12)] = None
     context: Annotated[int | None, "tokens of a row; usually what the model reads, 4,096 at most", Between(1, 1 << 24)] = None
     batch: Annotated[int | None, "rows of a step on all devices, or that are answered at once", Between(1, 1 << 24)] = None
     bits: Annotated[Literal[2, 3, 4, 8, 16, 32], "of the weights of linears that are served, or that lora leaves as they are"] = 16
@@ -61,6 +62,8 @@ def plan(model: str, *, runtime: Runtime | None = None, **words: Any) -> Report:
         raise OptionError(f"--method lora does not go with --stage {options.stage}", wanted="--stage finetune")
     if options.bits != 16 and not (options.stage == "serve" or options.method == "lora"):
         raise OptionError(f"--bits {options.bits} does not go with a training of all weights", wanted="--stage serve, or --method lora")
+    if options.budget and (options.tokens or options.stage == "serve"):
+        raise OptionError("--budget says how many tokens a training has", wanted="a training, without --tokens")
     from penjing.engine import counted
     from penjing.engine.layouts import read_machine
 
@@ -204,7 +207,11 @@ def _time(options: Options, pace: tuple[float, float, float], tokens: int, activ
     """Seconds, cost and energy of a training; low and high are the ends of the interval that graded runs give."""
     low, seconds, high = pace
     whole = options.tokens
-    if whole is None and options.stage == "pretrain":
+    if options.budget:
+        if device.usd_per_hour is None:
+            raise OptionError(f"the table has no price of {device.name}", wanted="a device with a price", fix="pass --tokens instead")
+        whole = tokens * max(1, int(options.budget / (device.usd_per_hour * ranks / 3600 * seconds)))
+    elif whole is None and options.stage == "pretrain":
         whole = float(TOKENS_A_PARAMETER * active)
     facts: dict[str, Any] = {"step_s": seconds, "low_s": low, "high_s": high, "tokens_a_second": tokens / seconds, "tokens": whole}
     if whole is None:
@@ -297,6 +304,31 @@ def _by_passes(found: "Counted", options: Options, ranks: int, device: Device, l
         "launch": launch(layout, options.stage, found.name, device),
     }  # fmt: skip
     return facts | _time(options, graded.step(work, device, arithmetic), rows * length, numbers, ranks, device)
+
+
+def checked(json: bool) -> str:
+    """Every graded run told by the others, for a person or for programs."""
+    from json import dumps
+
+    from penjing.engine import graded
+
+    rows = graded.check()
+    if not json:
+        return graded.told(rows)
+    found = [{**row._asdict(), "run": row.run.name, "time_error": row.time_error, "memory_error": row.memory_error} for row in rows]
+    return dumps({"rows": found, "bars": [{**bar._asdict(), "held": bar.held} for bar in graded.bars(rows)]}, ensure_ascii=False, indent=1)
+
+
+def measured(json: bool) -> str:
+    """This machine's rates, for a person or for programs."""
+    from json import dumps
+
+    from penjing.engine.machine import measure_here
+
+    found = dataclasses.asdict(measure_here())
+    if json:
+        return dumps(found, ensure_ascii=False, indent=1)
+    return "\n".join(f"{name:<18} {value}" for name, value in found.items() if value not in (None, ""))
 
 
 def told(report: Report) -> str:
