@@ -53,8 +53,7 @@ class Case(NamedTuple):
 
 CASES = (  # 7 to 10 steps each
     Case("finetune", "bert-small", "texts", 1, 128, 32, "--task text-classification --context 128 --batch-tokens 4096"),
-    Case("pretrain", "gpt-small", "texts", 0.2, 256, 16, "--batch-rows 16 --batch-tokens 4096"),
-    Case("pretrain", "gpt-base", "texts", 0.05, 256, 4, "--batch-rows 4 --batch-tokens 1024"),
+    Case("pretrain", "gpt-small", "texts", 0.06, 256, 4, "--batch-rows 4 --batch-tokens 1024"),
     Case("finetune", "resnet-small", "images", 1, 1, 64, "--task image-classification --batch-rows 64"),
 )
 

@@ -35,6 +35,10 @@ class Shown(Exception):
     """The help of a command, which is its answer."""
 
 
+class Missed(Exception):
+    """What a check says that did not hold."""
+
+
 class Parser(argparse.ArgumentParser):
     """Errors in penjing's form, without the whole usage before them; help in one column of names and one of sentences."""
 
@@ -64,12 +68,19 @@ class _ShowHelp(argparse.Action):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; 0 when it did what was asked, 2 for a mistake that the user can mend, 128 + the signal that stopped it."""
+    """Run one command.
+
+    Returns 0 when it did what was asked, 1 where a check of penjing itself did not hold, 2 for a mistake that the user can mend, 128 + the
+    signal that stopped it.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     command = words[0] if words and words[0] in COMMANDS else ""
     try:
         print(_run(command, words), flush=True)
         return 0
+    except Missed as missed:
+        print(missed, flush=True)
+        return 1
     except PenjingError as error:
         error.fix = error.fix or f"penjing {command} --help".replace("  ", " ")
         print(f"penjing: {error}", file=sys.stderr)
@@ -407,7 +418,10 @@ def _plan(parser: Parser, words: list[str]) -> str:
     _common(parser)
     given = _parse(parser, words, " MODEL --on DEVICES")
     if given["check"]:
-        return plan.checked(given["json"])
+        held, said = plan.checked(given["json"])
+        if not held:
+            raise Missed(said)
+        return said
     if given["measure_here"]:
         return plan.measured(given["json"])
     if given["MODEL"] is None:

@@ -131,6 +131,20 @@ def test_a_budget_buys_as_many_tokens_as_it_pays_for():
     assert penjing.plan("llama-3.2-1b", **words, tokens=bought["tokens"]).facts["steps"] == bought["steps"]
 
 
+def test_a_budget_is_best_spent_on_a_size_that_costs_as_much(ask):
+    status, out, _ = ask("llama-3.1-8b", "--stage", "pretrain", "--on", "8xH100", "--budget", "1000usd")
+    assert status == 0 and "best spent on" in out
+    facts = penjing.plan("llama-3.1-8b", stage="pretrain", on="8xH100", budget="1000usd").facts
+    whole = facts["tokens_a_second"] * 1000 / (8 * 2.99) * 3600 * facts["flops_a_token"]["model"]
+    assert 6 * facts["optimal"]["parameters"] * facts["optimal"]["tokens"] == pytest.approx(whole)
+
+
+def test_a_check_that_misses_a_bar_exits_with_one(ask, monkeypatch):
+    monkeypatch.setattr("penjing.engine.graded.TIME_MEDIAN", 0.01)
+    status, out, _ = ask("--check")
+    assert status == 1 and "missed" in out
+
+
 def test_the_check_prints_every_run_and_the_bars(ask):
     status, out, _ = ask("--check")
     assert status == 0 and "time, median error" in out and "memory, worst error" in out

@@ -377,12 +377,3 @@ def adapters(shape: Shape, rank: int) -> int:
     kinds = [(shape.layers - shape.expert_blocks, block_weights(shape)), (shape.expert_blocks, block_weights(shape, dense=False))]
     linears = [(times, w) for times, block in kinds for w in block if len(w.dims) == 2 and w.part in ("attention", "feed-forward")]
     return sum(times * w.copies * rank * sum(w.dims) for times, w in linears)
-
-
-def compute_optimal(flops: float) -> tuple[float, float]:
-    """Parameters and tokens that make the best of so many operations: about 20 tokens a parameter, C = 6 N D.
-
-    Source: Hoffmann et al. 2022, "Training compute-optimal large language models", table 3 (approach 1), rounded.
-    """
-    numbers = math.sqrt(flops / 120)
-    return numbers, 20 * numbers

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from penjing.core.errors import OptionError
-from penjing.core.options import Between, build
+from penjing.core.options import Between, Dollars, build
 from penjing.core.report import Report
 from penjing.core.runtime import Runtime, versions
 from penjing.core.tables import Device, runs
-from penjing.maths import cost, roofline
+from penjing.maths import cost, roofline, scaling
 from penjing.maths import layout as layouts
 from penjing.maths.cost import PRECISIONS, Checkpointing, Shape
 from penjing.maths.layout import Layout, Sharded
@@ -36,7 +36,7 @@ class Options:
     rank: Annotated[int, "of the updates of lora", Between(1, 1024)] = 8
     on: Annotated[str, "devices of the table: 8xH100, 1024xA100-80G, laptop"] = "1xH100"
     tokens: Annotated[float | None, "of a training in all, such as 300e9", Between(1, 1e17)] = None
-    budget: Annotated[float | None, "US dollars that a training may cost: how many tokens they buy", Between(0.01, 1e12)] = None
+    budget: Annotated[Dollars | None, "what a training may cost, 1000usd: how many tokens that buys", Between(0.01, 1e12)] = None
     context: Annotated[int | None, "tokens of a row; usually what the model reads, 4,096 at most", Between(1, 1 << 24)] = None
     batch: Annotated[int | None, "rows of a step on all devices, or that are answered at once", Between(1, 1 << 24)] = None
     bits: Annotated[Literal[2, 3, 4, 8, 16, 32], "of the weights of linears that are served, or that lora leaves as they are"] = 16
@@ -169,7 +169,7 @@ def _trained(shape: Shape, options: Options, ranks: int, device: Device, length:
     if not fits:
         notes.append(_short(best.memory.total, room))
     flops = cost.training_flops(shape, length, best.layout.checkpointing)
-    facts = {
+    facts: dict[str, Any] = {
         "precision": arithmetic, "rows": rows, "learnt": added or numbers.total, "fits": fits, "room_bytes": room,
         "layout": {**dataclasses.asdict(best.layout)}, "memory_bytes": {**best.memory._asdict(), "total": best.memory.total},
         "sent_bytes": sent._asdict(), "bubble": cost.bubble(best.layout.pipeline, best.layout.parts, best.layout.interleaved),
@@ -182,7 +182,11 @@ def _trained(shape: Shape, options: Options, ranks: int, device: Device, length:
     if best.layout.sharded == "weights" and best.layout.shards > most:
         notes.append(f"no graded run shares weights out among more than {most:,} ranks: fix --tensor-ranks or --pipeline-ranks to compare")
     pace = graded.step(work(best.layout), device, arithmetic)
-    return facts | _time(options, pace, rows * length, numbers.active, ranks, device)
+    facts |= _time(options, pace, rows * length, numbers.active, ranks, device)
+    if options.budget and device.usd_per_hour:
+        reached = cost.training_flops(shape, length) * facts["tokens_a_second"] / ranks
+        facts["optimal"] = scaling.compute_optimal(scaling.bought(options.budget, device.usd_per_hour, reached))._asdict()
+    return facts
 
 
 def _command(options: Options, model: str) -> str:
@@ -314,17 +318,19 @@ def _by_passes(found: "Counted", options: Options, ranks: int, device: Device, l
     return facts | _time(options, graded.step(work, device, arithmetic), rows * length, numbers, ranks, device)
 
 
-def checked(json: bool) -> str:
-    """Every graded run told by the others, for a person or for programs."""
+def checked(json: bool) -> tuple[bool, str]:
+    """Whether all bars hold, and every graded run told by the others, for a person or for programs."""
     from json import dumps
 
     from penjing.engine import graded
 
     rows = graded.check()
+    bars = graded.bars(rows)
+    held = all(bar.held for bar in bars)
     if not json:
-        return graded.told(rows)
+        return held, graded.told(rows)
     found = [{**row._asdict(), "run": row.run.name, "time_error": row.time_error, "memory_error": row.memory_error} for row in rows]
-    return dumps({"rows": found, "bars": [{**bar._asdict(), "held": bar.held} for bar in graded.bars(rows)]}, ensure_ascii=False, indent=1)
+    return held, dumps({"rows": found, "bars": [{**bar._asdict(), "held": bar.held} for bar in bars]}, ensure_ascii=False, indent=1)
 
 
 def measured(json: bool) -> str:
@@ -383,6 +389,9 @@ def _layout_lines(facts: dict[str, Any]) -> list[str]:
         days = facts["seconds"] / 86400
         length = f"{days:,.1f} days" if days >= 2 else words.duration(facts["seconds"])
         lines.append(f"whole   {facts['steps']:,} steps for {facts['tokens']:.3g} {unit}: {length}, {', '.join(spent)}")
+    if "optimal" in facts:
+        size, tokens = words.amount("parameters", facts["optimal"]["parameters"]), facts["optimal"]["tokens"]
+        lines.append(f"best    so many operations are best spent on {size} parameters and {tokens:.3g} tokens (Hoffmann et al. 2022)")
     return [*lines, f"launch  {facts['launch']}"]
 
 
