@@ -39,11 +39,13 @@ def page() -> Iterator[str]:
     yield "They take neither `out` nor `overwrite`, and return the Report."
     for stage in _frame.READERS:
         yield from _stage(stage)
-    for name in ("check", "predict", "run", "sweep"):
+    for name in ("check", "plan", "predict", "run", "sweep"):
         function = vars(find("stages", name))[name]
         yield f"### penjing.{name}\n\n{summary('stages', name)}"
         yield _signature(f"penjing.{name}", function)
         yield _text(function)
+        if name == "plan":
+            yield _table(list(flags(find("stages", name).Options)))
     for title, classes in CLASSES.items():
         yield f"## {title}"
         for each in classes:

@@ -8,12 +8,12 @@ The functions have the names and the words of the commands:
 from typing import Any
 
 __all__ = [
-    "ModelDir", "Report", "Runtime", "check", "cluster", "compare", "distill", "evaluate", "explain", "finetune", "predict", "pretrain",
-    "prune", "quantize", "run", "shrink", "sweep",
+    "ModelDir", "Report", "Runtime", "check", "cluster", "compare", "distill", "evaluate", "explain", "finetune", "plan",
+    "predict", "pretrain", "prune", "quantize", "run", "shrink", "sweep",
 ]  # fmt: skip
 
 _CLASSES = {"ModelDir": "model_dir", "Report": "report", "Runtime": "runtime"}
-_FUNCTIONS = ("check", "explain", "predict", "run", "sweep")  # the others are stages, and come through stages._frame.call
+_FUNCTIONS = ("check", "explain", "plan", "predict", "run", "sweep")  # the others are stages, and come through stages._frame.call
 
 
 def __getattr__(name: str) -> Any:

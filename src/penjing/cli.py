@@ -35,6 +35,10 @@ class Shown(Exception):
     """The help of a command, which is its answer."""
 
 
+class Missed(Exception):
+    """What a check says that did not hold."""
+
+
 class Parser(argparse.ArgumentParser):
     """Errors in penjing's form, without the whole usage before them; help in one column of names and one of sentences."""
 
@@ -64,12 +68,19 @@ class _ShowHelp(argparse.Action):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; 0 when it did what was asked, 2 for a mistake that the user can mend, 128 + the signal that stopped it."""
+    """Run one command.
+
+    Returns 0 when it did what was asked, 1 where a check of penjing itself did not hold, 2 for a mistake that the user can mend, 128 + the
+    signal that stopped it.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     command = words[0] if words and words[0] in COMMANDS else ""
     try:
         print(_run(command, words), flush=True)
         return 0
+    except Missed as missed:
+        print(missed, flush=True)
+        return 1
     except PenjingError as error:
         error.fix = error.fix or f"penjing {command} --help".replace("  ", " ")
         print(f"penjing: {error}", file=sys.stderr)
@@ -395,6 +406,31 @@ def _check(parser: Parser, words: list[str]) -> str:
     return json.dumps(found, ensure_ascii=False, indent=1) if given["json"] else check.told(given["DATA"], found)
 
 
+def _plan(parser: Parser, words: list[str]) -> str:
+    from penjing.stages import plan
+
+    known = list(flags(plan.Options))
+    about = "a model directory, a config.json, new:<size>, a published name such as gpt-3-175b, or hf:org/name"
+    parser.add_argument("MODEL", nargs="?", help=about)
+    parser.add_argument("--check", action="store_true", help="replay every run that plans are graded by, and print the errors")
+    parser.add_argument("--measure-here", action="store_true", help="measure this machine, as a row of the table of hardware")
+    _add(parser, known)
+    _common(parser)
+    given = _parse(parser, words, " MODEL --on DEVICES")
+    if given["check"]:
+        held, said = plan.checked(given["json"])
+        if not held:
+            raise Missed(said)
+        return said
+    if given["measure_here"]:
+        return plan.measured(given["json"])
+    if given["MODEL"] is None:
+        raise OptionError("MODEL must be given", wanted=parser.usage)
+    options = {flag.name: given[flag.name] for flag in known if given[flag.name] is not None}
+    report = plan.plan(given["MODEL"], runtime=_runtime(given), **options)
+    return report.to_json() if given["json"] else plan.told(report)
+
+
 def _completion(parser: Parser, words: list[str]) -> str:
     parser.add_argument("SHELL", help="bash, zsh or fish")
     shell = _parse(parser, words, " SHELL")["SHELL"]
@@ -446,6 +482,7 @@ COMMANDS: dict[str, Callable[[Parser, list[str]], str]] = {
     "run": _run_recipe,
     "sweep": _sweep,
     "check": _check,
+    "plan": _plan,
     "tasks": _listing("tasks"),
     "families": _listing("families"),
     "methods": _listing("methods"),

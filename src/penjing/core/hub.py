@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from httpx2 import HTTPError
-from huggingface_hub import constants, get_cached_repo_tree, snapshot_download
+from huggingface_hub import constants, get_cached_repo_tree, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
     CachedRepoTreeNotFoundError,
     GatedRepoError,
@@ -62,6 +62,17 @@ def fetch(source: str, quiet: bool, code: bool) -> tuple[Path, Origin]:
         folder = Path(snapshot_download(name, revision=revision or None, allow_patterns=wanted, ignore_patterns="*/*"))
     _require_weights(source, _listed(name, folder))
     return folder, Origin(name, folder.name)
+
+
+def config(source: str, quiet: bool) -> Path:
+    """The config.json of "hf:org/name", in the hub's cache: what is planned needs no weights.
+
+    Raises ModelError as `fetch` does.
+    """
+    name, _, revision = source.removeprefix(PREFIX).partition("@")
+    constants.HF_HUB_DISABLE_TELEMETRY = True
+    with _without_bars(quiet or not sys.stderr.isatty()), _hub_errors(source, name, revision):
+        return Path(hf_hub_download(name, "config.json", revision=revision or None))
 
 
 def _listed(name: str, folder: Path) -> list[PurePosixPath]:

@@ -1,8 +1,8 @@
 """Options as frozen dataclasses: one description from which flags, Python keywords and recipe entries follow.
 
 A field is `name: Annotated[type, "what it is, with unit", Between(low, high)] = default`. Its type is one of int, float, bool, str, Path,
-Literal[...], list of those, Duration, Milliseconds, Bytes, Floor, `int | Literal[...]`, or any of them `| None`. A field whose default is
-itself a frozen dataclass is flattened, with the values of that default: all flags of a command live in one namespace.
+Literal[...], list of those, Duration, Milliseconds, Bytes, Dollars, Floor, `int | Literal[...]`, or any of them `| None`. A field whose
+default is itself a frozen dataclass is flattened, with the values of that default: all flags of a command live in one namespace.
 """
 
 import dataclasses
@@ -23,6 +23,8 @@ Bytes = NewType("Bytes", int)
 """Bytes; written 1000, 10kB, 10MB, 2GiB."""
 Milliseconds = NewType("Milliseconds", float)
 """Milliseconds; written 2, 2ms, 0.5s."""
+Dollars = NewType("Dollars", float)
+"""US dollars; written 1000, 1000usd."""
 Floor = NewType("Floor", str)
 """How much quality may be lost: points of the primary metric (1.0) or a share of the parent's (3%)."""
 
@@ -175,6 +177,7 @@ _CONVERT: dict[Any, Callable[[Any], Any]] = {
     Path: Path,
     Duration: _with_unit(_SECONDS),
     Milliseconds: _with_unit(_MILLISECONDS),
+    Dollars: _with_unit({"": 1, "usd": 1}),
     Bytes: lambda value: int(_with_unit(_BYTES)(value)),
     Floor: _floor,
 }
@@ -188,7 +191,7 @@ def _words(kind: Any) -> str:
         return f"{_words(number)} or {' or '.join(get_args(word))}"
     named = {int: "a whole number", float: "a number", bool: "yes or no", Duration: "a time such as 90s, 30m or 2h",
              Milliseconds: "a time such as 2ms", Bytes: "a size such as 500kB or 10MB",
-             Floor: "points such as 1.0 or a share such as 3%"}  # fmt: skip
+             Dollars: "an amount such as 1000usd", Floor: "points such as 1.0 or a share such as 3%"}  # fmt: skip
     return named.get(kind, "text")
 
 

@@ -1,0 +1,140 @@
+"""Runs of this machine that plans are graded by: seconds a step and growth of resident memory, as rows of graded_runs.csv.
+
+    python benchmarks/plan_runs.py --data FOLDER_OF_DATA_SETS [--threads 1] [--hardware NAME_OF_ITS_ROW]
+
+Each run is a public command in a process of its own: an encoder that is finetuned, GPTs that are pretrained, a convolutional network, with
+and without checkpointing. Texts are so long that all are cut at the same length. Memory is the most that the process held, less what it had
+after the same command for a tiny model, when all libraries were imported. A step is the fastest of those after the second, as other
+processes can only slow them. The machine's row is printed first; like these it is the best of several.
+"""
+
+import argparse
+import csv
+import datetime
+import gc
+import json
+import sys
+import tempfile
+import threading
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow.parquet
+import torch
+
+from penjing import cli
+from penjing.core.tables import TABLES
+from penjing.engine.heap import give_back, resident_bytes
+from penjing.engine.machine import measure_here
+
+EVERY_S = 0.005
+WARM = 2
+WORDS = 400  # of a text: more than any context here
+TUNE_ROWS = 16
+
+
+class Case(NamedTuple):
+    """A command, and what of it a plan has to know."""
+
+    stage: str
+    model: str
+    data: str
+    epochs: float
+    length: int
+    rows: int
+    words: str
+
+    def commands(self) -> list[tuple[str, str]]:
+        """Without and with checkpointing."""
+        return [("none", self.words), ("full", f"{self.words} --gradient-checkpointing")]
+
+
+CASES = (  # 7 to 10 steps each
+    Case("finetune", "bert-small", "texts", 1, 128, 32, "--task text-classification --context 128 --batch-tokens 4096"),
+    Case("pretrain", "gpt-small", "texts", 0.06, 256, 4, "--batch-rows 4 --batch-tokens 1024"),
+    Case("finetune", "resnet-small", "images", 1, 1, 64, "--task image-classification --batch-rows 64"),
+)
+
+
+def main() -> None:
+    """Print the machine's row, then two for each case."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="the folder that holds tinyshakespeare/ and cifar10/")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--hardware", default="HERE", help="name of the machine's row")
+    given = parser.parse_args()
+    machine = vars(measure_here(given.threads)) | {"name": given.hardware, "reached": "yes"}
+    csv.writer(sys.stdout, lineterminator="\n").writerow(machine.values())
+    with (TABLES / "graded_runs.csv").open(newline="", encoding="utf-8") as lines:
+        columns = csv.DictReader(lines).fieldnames or []
+    table = csv.DictWriter(sys.stdout, columns, restval="", lineterminator="\n")
+    with tempfile.TemporaryDirectory() as folder:
+        _write(given.data, Path(folder))
+        for case in CASES:
+            for number, (checkpointing, words) in enumerate(case.commands(), 1):
+                out = Path(folder) / f"{case.model}-{checkpointing}"
+                with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
+                    step_s, grown = alone.submit(_run, case, words, given.threads, Path(folder), out).result()
+                table.writerow({
+                    "name": f"penjing/{case.model}/{number}", "family": f"penjing-{case.model.split('-')[0]}", "model": f"new:{case.model}",
+                    "stage": case.stage, "method": "full", "hardware": given.hardware, "ranks": 1, "tensor": 1, "pipeline": 1, "context": 1,
+                    "interleaved": 1, "sharded": "none", "length": case.length, "batch_rows": case.rows, "part_rows": case.rows,
+                    "precision": "fp32", "states": "fp32", "checkpointing": checkpointing, "attention": "scores", "kernels": "eager",
+                    "loss": "chunked", "measure": "s/step", "value": round(step_s, 4), "memory_gib": round(grown, 3),
+                    "memory_of": "resident", "note": f"{given.threads} threads",
+                    "source": "benchmarks/plan_runs.py", "date": f"{datetime.date.today():%Y-%m}",
+                })  # fmt: skip
+                sys.stdout.flush()
+
+
+def _write(data: Path, folder: Path) -> None:
+    """Texts of equal length with labels, and images; 8 batches of each, and a few rows to measure."""
+    words = (data / "tinyshakespeare" / "train.txt").read_text("utf-8").split()
+    texts = [" ".join(words[start : start + WORDS]) for start in range(0, len(words) - WORDS, WORDS)]
+    images = pyarrow.parquet.read_table(data / "cifar10" / "train.parquet")
+    start = 0
+    for role, batches in (("train", 8), ("validation", 0), ("test", 0)):
+        for kind, rows in (("texts", 32 * batches or TUNE_ROWS), ("images", 64 * batches or TUNE_ROWS)):
+            (folder / kind).mkdir(exist_ok=True)
+            if kind == "images":
+                pyarrow.parquet.write_table(images.slice(2 * start, rows), folder / kind / f"{role}.parquet")
+            else:
+                with (folder / kind / f"{role}.csv").open("w", newline="", encoding="utf-8") as lines:
+                    csv.writer(lines).writerows([("text", "label"), *((texts[start + i], i % 2) for i in range(rows))])
+        start += 32 * batches or TUNE_ROWS
+
+
+def _run(case: Case, words: str, threads: int, folder: Path, out: Path) -> tuple[float, float]:
+    """Seconds a step, and GiB by which the process grew."""
+    torch.set_num_threads(threads)
+    _command(case, f"{case.model.split('-')[0]}-tiny", words, threads, folder, out.with_suffix(".tiny"))
+    gc.collect()
+    give_back()
+    before, peak, done = resident_bytes(), [0], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(EVERY_S):
+            peak[0] = max(peak[0], resident_bytes())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        _command(case, case.model, words, threads, folder, out)
+    finally:
+        done.set()
+        watcher.join()
+    seconds = [step[1] for step in json.loads((out / "report.json").read_text("utf-8"))["facts"]["training"]["losses"]]
+    return min(b - a for a, b in zip(seconds[WARM:], seconds[WARM + 1 :])), (peak[0] - before) / 2**30
+
+
+def _command(case: Case, model: str, words: str, threads: int, folder: Path, out: Path) -> None:
+    common = f"--epochs {case.epochs} --threads {threads} --precision fp32 --checkpoint-every 0 --quiet"
+    status = cli.main([case.stage, f"new:{model}", str(folder / case.data), *words.split(), *common.split(), "--out", str(out)])
+    if status:
+        raise RuntimeError(f"{case}: exit status {status}")
+
+
+if __name__ == "__main__":
+    main()
