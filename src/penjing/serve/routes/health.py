@@ -1,0 +1,24 @@
+"""Whether the server lives and is ready, for probes."""
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from penjing.serve import Options
+from penjing.serve.errors import as_json
+from penjing.serve.models import Models
+
+
+def router(models: Models, options: Options) -> APIRouter:
+    """GET /health while the process answers at all, /ready while every model does."""
+
+    async def health(request: Request) -> Response:
+        return as_json({"status": "ok"})
+
+    async def ready(request: Request) -> Response:
+        return as_json({"status": "ready", "models": [served.name for served in models]})
+
+    routes = APIRouter()
+    routes.add_route("/health", health, ["GET"])
+    routes.add_route("/ready", ready, ["GET"])
+    return routes

@@ -1,0 +1,99 @@
+"""penjing's own routes: what models there are, and their answers."""
+
+import json
+import re
+import time
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from penjing.core.contracts import Example
+from penjing.core.errors import ModelError
+from penjing.engine import card
+from penjing.engine.load import task_name
+from penjing.serve import Options
+from penjing.serve.asking import answered, body_of, flag_of
+from penjing.serve.errors import Refused, as_json
+from penjing.serve.hosted import Answer
+from penjing.serve.inputs import rows_of
+from penjing.serve.models import Models, Served
+from penjing.serve.schema import columns_of
+
+
+def router(models: Models, options: Options) -> APIRouter:
+    """/v1/models and what is below it."""
+
+    async def predict(request: Request) -> Response:
+        begun = time.perf_counter()
+        served = models[request.path_params["name"]]
+        body = await body_of(request, ("inputs", "probabilities"), options)
+        probabilities = flag_of(body, "probabilities") and bool(served.hosted.task.labels)
+        rows = rows_of(body.get("inputs"), served.hosted.task, options)
+        answers = await answered(request, served.predict(rows, probabilities), options)
+        told = [prediction_of(served, row, answer) for row, answer in zip(rows, answers)]
+        ms = round(1000 * (time.perf_counter() - begun), 3)
+        return as_json({"model": served.name, "engine": served.hosted.backend.name, "ms": ms, "predictions": told})
+
+    async def listed(request: Request) -> Response:
+        return as_json({"object": "list", "data": [facts_of(served) for served in models]})
+
+    async def one(request: Request) -> Response:
+        return as_json(whole_of(models[request.path_params["name"]], options))
+
+    async def its_card(request: Request) -> Response:
+        served = models[request.path_params["name"]]
+        try:
+            report = card.report_of(served.hosted.base)
+        except ModelError:
+            raise Refused(404, f"{served.name} has no card", "no_card", wanted="a model that a stage of penjing wrote") from None
+        return as_json({"summary": without_paths(card.summary(report)), "report": without_paths(json.loads(report.to_json()))})
+
+    routes = APIRouter()
+    routes.add_route("/v1/models/{name}/predict", predict, ["POST"])
+    routes.add_route("/v1/models", listed, ["GET"])
+    routes.add_route("/v1/models/{name}", one, ["GET"])
+    routes.add_route("/v1/models/{name}/card", its_card, ["GET"])
+    return routes
+
+
+def prediction_of(served: Served, row: Example, answer: Answer) -> dict[str, Any]:
+    """An answer as `penjing predict --json` tells it, with the chances that were asked for."""
+    value, score = answer.prediction
+    told = {"value": value, "score": score, **served.hosted.task.details(value, row)}
+    return told if answer.probabilities is None else {**told, "probabilities": answer.probabilities}
+
+
+def facts_of(served: Served) -> dict[str, Any]:
+    """A model in a list, in OpenAI's form."""
+    task = served.hosted.task
+    return {
+        "id": served.name, "object": "model", "created": served.created, "owned_by": "penjing", "task": task_name(task),
+        "media": task.media, "engine": served.hosted.backend.name, "bytes": served.num_bytes, "state": served.state,
+    }  # fmt: skip
+
+
+def whole_of(served: Served, options: Options) -> dict[str, Any]:
+    """All that is told of a model."""
+    task = served.hosted.task
+    limits = {
+        "rows": options.most_rows, "body_bytes": options.most_body, "characters": options.most_characters, "pixels": options.most_pixels,
+        "seconds": options.most_seconds, "deadline_s": options.deadline,
+    }  # fmt: skip
+    return {
+        **facts_of(served), "columns": columns_of(task), "labels": task.labels, "generates": task.generates, "embeds": task.embeds,
+        "limits": limits, "lineage": without_paths(served.hosted.base.lineage),
+    }  # fmt: skip
+
+
+_PATH = re.compile(r"(?<![\w.:/])(?:[A-Za-z]:)?(?:/[^/\s'\"`,;]+)+/([^/\s'\"`,;]+)")
+
+
+def without_paths(value: Any) -> Any:
+    """A report for clients: of each path of this machine its last part."""
+    if isinstance(value, dict):
+        return {name: str(part).rsplit("/", 1)[-1] if name == "path" else without_paths(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [without_paths(part) for part in value]
+    return _PATH.sub(r"\1", value) if isinstance(value, str) else value
