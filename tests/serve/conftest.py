@@ -1,6 +1,7 @@
 """Servers of small models, in this process and in one of their own."""
 
 import contextlib
+import functools
 import re
 import signal
 import subprocess
@@ -27,17 +28,18 @@ def client(text_parent, image_parent, runtime):
 def started():
     """Start `penjing serve` with these words on a free port: (process, its address); what it wrote is in its standard error."""
     with contextlib.ExitStack() as stack:
+        yield functools.partial(start_server, stack)
 
-        def start(*words):
-            command = [sys.executable, "-m", "penjing", "serve", *map(str, words), "--port", "0", "--threads", "1"]
-            server = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=for_children())
-            stack.callback(_end, server)
-            said = server.stderr.readline()
-            found = re.search(r"at (http://\S+)$", said)
-            assert found, said + server.stderr.read()
-            return server, found[1]
 
-        yield start
+def start_server(stack, *words):
+    """As `started`, until the stack ends."""
+    command = [sys.executable, "-m", "penjing", "serve", *map(str, words), "--port", "0", "--threads", "1"]
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=for_children())
+    stack.callback(_end, server)
+    said = server.stderr.readline()
+    found = re.search(r"at (http://\S+)$", said)
+    assert found, said + server.stderr.read()
+    return server, found[1]
 
 
 def _end(server):

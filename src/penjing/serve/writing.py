@@ -11,7 +11,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from queue import SimpleQueue
 from typing import Any
 
@@ -159,11 +159,15 @@ class Writer:
 
     most_rows   answers that are written at once
     queue       answers that wait for it
+    seen        told of each step: rows, tokens that were read or written, seconds, answers that wait
     """
 
-    def __init__(self, name: str, backend: TorchBackend, task: Task, processor: Any, *, most_rows: int = 32, queue: int = 1024):
+    def __init__(
+        self, name: str, backend: TorchBackend, task: Task, processor: Any, *, most_rows: int = 32, queue: int = 1024,
+        seen: Callable[[int, int, float, int], None] = lambda *_: None,
+    ):  # fmt: skip
         self._model, self._task, self._processor = backend.model, task, processor
-        self._most_rows, self._queue, self._threads = most_rows, queue, backend.threads
+        self._most_rows, self._queue, self._threads, self._seen = most_rows, queue, backend.threads, seen
         with torch.inference_mode(), torch_threads(self._threads), quiet_transformers():
             self._joins, self._begins = joins(self._model), begins(self._model)
         self._waiting: deque[Stream] = deque()
@@ -193,16 +197,16 @@ class Writer:
 
         Raises Refused with 429 where too many wait, and where the server ends; ModelError for settings with beams.
         """
-        beams = chosen.beams or self._model.generation_config.num_beams or 1  # type: ignore[union-attr]
-        if beams > 1:
-            raise ModelError(f"this model looks for its answers with {beams} beams, which are no rows that others join", wanted="one beam")
+        if has_beams(self._model, chosen):
+            raise ModelError("this model looks for its answers with beams, which are no rows that others join", wanted="one beam")
         stream = Stream(entry, chosen, secrets.randbits(63) if seed is None else seed, deadline, put)
         with self._changed:
             if self._closing:
-                raise Refused(503, "the model is being unloaded", "unloading", headers={"Retry-After": "1"})
+                raise Refused(503, "the model is being unloaded", "unloading", later=True)
             if len(self._waiting) >= self._queue:
-                again = "the same request later"
-                raise Refused(429, "too many rows wait for this model", "queue_full", wanted=again, headers={"Retry-After": "1"})
+                self._dismiss()
+            if len(self._waiting) >= self._queue:
+                raise Refused(429, "too many rows wait for this model", "queue_full", wanted="the same request later", later=True)
             self._waiting.append(stream)
             self._changed.notify()
         return stream
@@ -222,8 +226,19 @@ class Writer:
     def _run(self) -> None:
         with torch.inference_mode(), torch_threads(self._threads), fused_activations(self._model):
             while self._wait():
-                self._read(self._newcomers())
-                self._batches = [batch for batch in self._batches if _guarded([batch], batch.step) and batch.rows]
+                if newcomers := self._newcomers():
+                    with self._noted(len(newcomers), sum(stream.read + 1 for stream in newcomers)):
+                        self._read(newcomers)
+                for batch in [*self._batches]:
+                    with self._noted(len(batch.rows), len(batch.rows)):
+                        if not _guarded([batch], batch.step) or not batch.rows:
+                            self._batches.remove(batch)
+
+    @contextlib.contextmanager
+    def _noted(self, rows: int, tokens: int) -> Iterator[None]:
+        begun = time.perf_counter()
+        yield
+        self._seen(rows, tokens, time.perf_counter() - begun, len(self._waiting))
 
     def _wait(self) -> bool:
         """Until there is something to write; whether there will be."""
@@ -238,9 +253,7 @@ class Writer:
         found: list[Stream] = []
         longest = 0
         with self._changed:
-            for stream in [stream for stream in self._waiting if stream.given_up]:
-                self._waiting.remove(stream)
-                stream.end(stream.given_up or "cancelled")
+            self._dismiss()
             while self._waiting and len(found) < room:
                 longest = max(longest, self._waiting[0].read)
                 if found and (not self._begins or longest * (len(found) + 1) > READ_AT_ONCE):
@@ -248,10 +261,16 @@ class Writer:
                 found.append(self._waiting.popleft())
         return found
 
+    def _dismiss(self) -> None:
+        """Those who wait for nobody any more."""
+        for stream in [stream for stream in self._waiting if stream.given_up]:
+            self._waiting.remove(stream)
+            stream.end(stream.given_up or "cancelled")
+
     def _read(self, streams: list[Stream]) -> None:
         """Read prompts, and give each its first token."""
         begun: list[_Batch] = []
-        if streams and _guarded(streams, lambda: begun.append(self._begun(streams))) and _guarded(begun, begun[0].step) and begun[0].rows:
+        if _guarded(streams, lambda: begun.append(self._begun(streams))) and _guarded(begun, begun[0].step) and begun[0].rows:
             begun[0].decoding.shorten()
             if not (self._batches and self._joins):
                 self._batches += begun
@@ -266,6 +285,11 @@ class Writer:
         with quiet_transformers():
             rows = [_Row(stream, self._model, self._processor) for stream in streams]
             return _Batch(rows, Decoding.begin(self._model, inputs))
+
+
+def has_beams(model: Any, chosen: Generation) -> bool:
+    """Whether several answers to a row would be followed side by side."""
+    return int(chosen.beams or model.generation_config.num_beams or 1) > 1
 
 
 def _guarded(asked: Sequence[Stream] | Sequence[_Batch], work: Callable[[], None]) -> bool:
