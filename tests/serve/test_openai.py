@@ -1,7 +1,6 @@
 """OpenAI's routes: by the official client against a server of its own process, and by bodies that it would not send."""
 
 import asyncio
-import contextlib
 import json
 import random
 import time
@@ -19,7 +18,6 @@ from penjing.core.runtime import Runtime
 from penjing.engine import create, load
 from penjing.serve.app import create_app
 from penjing.serve.errors import Refused
-from tests.serve.conftest import start_server
 
 PROMPT = "The old dog"
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": PROMPT}]
@@ -57,11 +55,10 @@ def here(models, runtime):
 
 
 @pytest.fixture(scope="module")
-def theirs(models):
+def theirs(models, start):
     """OpenAI's client of a server in a process of its own."""
-    with contextlib.ExitStack() as stack:
-        _, address = start_server(stack, *models.values(), "--log", "none")
-        yield stack.enter_context(openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0))
+    with openai.OpenAI(base_url=f"{start(*models.values(), '--log', 'none').address}/v1", api_key="none", max_retries=0) as client:
+        yield client
 
 
 def offline(model, runtime, text, **words):

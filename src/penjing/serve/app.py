@@ -22,21 +22,25 @@ from penjing.serve.errors import Refused
 from penjing.serve.limits import Limits
 from penjing.serve.metrics import Metrics
 from penjing.serve.models import Models
+from penjing.serve.tokens import Tokens
 
 PAGE = Path(__file__).with_name("page.html")
 _SCRIPT = re.compile(rb"<script>(.*?)</script>", re.S)
 
 
 def create_app(
-    sources: Sequence[ModelDir | str | Path], options: Options | None = None, runtime: Runtime | None = None, **words: Any
-) -> FastAPI:
+    sources: Sequence[ModelDir | str | Path], options: Options | None = None, runtime: Runtime | None = None, *, only_here: bool = False,
+    **words: Any,
+) -> FastAPI:  # fmt: skip
     """An application that serves these model directories, which are open when it returns.
 
-    options   or its fields as `words`
+    options     or its fields as `words`
+    only_here   whether clients must call it by a name of this machine, unless they carry a token
 
     Raises OptionError for two models of one name, and what opening a model raises.
     """
     options = options or build(Options, words)
+    tokens = Tokens(options.token_file) if options.token_file else None
     metrics = Metrics()
     models = Models(sources, options, runtime or Runtime(), metrics)
 
@@ -53,7 +57,7 @@ def create_app(
         app.add_route("/", _page(PAGE.read_bytes()), ["GET"])
     app.add_exception_handler(HTTPException, _no_such_route)
     app.add_exception_handler(Refused, _refused)
-    app.add_middleware(Limits, options=options, metrics=metrics)
+    app.add_middleware(Limits, options=options, metrics=metrics, tokens=tokens, only_here=only_here and tokens is None)
     return app
 
 

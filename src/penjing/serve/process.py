@@ -17,7 +17,6 @@ from penjing.core.progress import say
 from penjing.core.runtime import Runtime
 from penjing.serve import Options
 from penjing.serve.app import create_app
-from penjing.serve.limits import OnlyHere
 from penjing.serve.logs import Lines
 from penjing.serve.protocol import Guarded
 
@@ -29,13 +28,13 @@ def run(models: Sequence[ModelDir | str | Path], options: Options, runtime: Runt
     """Serve until SIGTERM or Ctrl-C; requests that were accepted are answered first."""
     runtime = runtime or Runtime()
     with _bound(options) as listening:
-        app = create_app(models, options, runtime)
+        app = create_app(models, options, runtime, only_here=options.local)
         host, port = listening.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         listening.listen(BACKLOG)  # so that who reads the next line can connect
         say(f"serving {', '.join(served.name for served in app.state.models)} at http://{shown}:{port}", runtime.quiet)
         config = uvicorn.Config(
-            app if options.token_file else OnlyHere(app, options.host), http=Guarded, ws="none", log_config=None, access_log=False,
+            app, http=Guarded, ws="none", log_config=None, access_log=False,
             server_header=False, date_header=False, backlog=BACKLOG, timeout_graceful_shutdown=max(1, round(options.drain)),
         )  # fmt: skip
         logging.basicConfig(level=logging.WARNING, handlers=[Lines()], force=True)
@@ -60,9 +59,11 @@ def _bound(options: Options) -> socket.socket:
     """
     try:
         family, *_, address = socket.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listening = socket.socket(family)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
+        with contextlib.ExitStack() as until_bound:
+            listening = until_bound.enter_context(socket.socket(family))
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            until_bound.pop_all()
     except OSError as error:
         raise OptionError(
             f"{options.host}:{options.port} cannot be listened on: {error.strerror or os.strerror(error.errno or 0)}",
