@@ -214,13 +214,16 @@ def test_a_full_queue_refuses_a_stream_before_it_begins(here):
     async def full():
         served, often = here.app.state.models["gpt"], Generation(max_new_tokens=60)
         entry = await served.encoded([{"prompt": PROMPT}])
-        async with served.writing(entry * 4, often) as (_, pieces):
-            await anext(pieces)
+        async with served.writing(entry * 4, often):
+            while served.writer.writing < 4:
+                await asyncio.sleep(0.01)
             async with served.writing(entry * 4, often):
                 with pytest.raises(Refused, match="too many rows wait"):
                     await anext(served.writing(entry, often).gen)
 
+    slow = here.app.state.models["gpt"].hosted.backend.model.register_forward_hook(lambda *_: time.sleep(0.02))
     here.portal.call(full)
+    slow.remove()
     assert here.post("/v1/completions", json={"model": "gpt", "prompt": PROMPT}).status_code == 200
 
 
