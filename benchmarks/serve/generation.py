@@ -3,7 +3,7 @@
     taskset -c 0,1 python benchmarks/serve/generation.py [--threads 2] [--clients 8] [--prompt 128] [--new 64] [--requests 3] [--rounds 5]
 
 A GPT-2 of 14 million parameters whose weights are drawn, as speed does not depend on them; it takes the likeliest token each time and
-never ends by itself. Servers are processes of their own, all up at once, and asked in turn: each client asks for one answer after the
+never ends by itself. Servers are processes of their own, asked in turn, and stopped between: each client asks for one answer after the
 other, as events. Before all of it penjing and offline `generate` write the same texts. A first token is the whole of a request for one
 token: alone, and while all clients but one are being written for; beside it stands the forward pass over such a prompt in this process, and
 a token's choice. Clients and server share the cores that this process may use. transformers with --continuous-batching is asked too where
@@ -17,6 +17,7 @@ import itertools
 import json
 import os
 import random
+import signal
 import socket
 import statistics
 import subprocess
@@ -57,16 +58,16 @@ def main() -> None:
         model = made(Path(folder) / "gpt")
         servers = started(stack, model, given.threads)
         prompts = Prompts(model, given.prompt)
-        told = [same_texts(servers["penjing"], model, prompts, given)]
+        with servers["penjing"].turn():
+            told = [same_texts(servers["penjing"], model, prompts, given)]
         found: dict[str, dict[str, list[float]]] = {name: {} for name in servers}
-        for server in servers.values():
-            server.complete(prompts.next(), 4)
         prefills = []
         for _ in range(given.rounds):
             prefills.append(prefill(prompts))
             for name, server in servers.items():
-                for measure, value in measured(server, prompts, given).items():
-                    found[name].setdefault(measure, []).append(value)
+                with server.turn():
+                    for measure, value in measured(server, prompts, given).items():
+                        found[name].setdefault(measure, []).append(value)
     print(f"## serve/generation\n\n{conditions()}\n\n{table(['what', 'measured', 'bar'], [*told, *lines(found, prefills, given.clients)])}")
 
 
@@ -106,10 +107,17 @@ class Prompts:
 
 
 class Server:
-    """A server of OpenAI's routes."""
+    """A server of OpenAI's routes, in a process that stands still while others are asked."""
 
-    def __init__(self, address: str, model: str):
-        self._address, self._model = address.split("//")[-1], model
+    def __init__(self, process: "subprocess.Popen[bytes]", port: int, model: str):
+        self.process, self._address, self._model = process, f"127.0.0.1:{port}", model
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """While the body runs it may compute."""
+        self.process.send_signal(signal.SIGCONT)
+        yield
+        self.process.send_signal(signal.SIGSTOP)
 
     def complete(self, prompt: str, tokens: int, stream: bool = False) -> str:
         """What it writes; of a stream all events are read."""
@@ -134,7 +142,7 @@ def started(stack: contextlib.ExitStack, model: Path, threads: int) -> dict[str,
     commands: dict[str, list[str]] = {
         "penjing": [sys.executable, "-m", "penjing", "serve", str(model), "--threads", str(threads), "--log", "none", "--deadline", "10m"],
         "transformers serve": peer,
-        "transformers serve, continuous batching": [*peer, "--continuous-batching"],
+        "transformers serve, continuous batching": [*peer, "--continuous-batching", "--cb-max-memory-percent", "0.05"],
     }
     found = {}
     for name, command in commands.items():
@@ -144,18 +152,19 @@ def started(stack: contextlib.ExitStack, model: Path, threads: int) -> dict[str,
         process = subprocess.Popen([*command, "--port", str(port)], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         stack.callback(process.wait)
         stack.callback(process.kill)
-        server = Server(f"http://127.0.0.1:{port}", model.name if name == "penjing" else str(model))
-        if ready(server, process):
+        server = Server(process, port, model.name if name == "penjing" else str(model))
+        if ready(server):
             found[name] = server
+            process.send_signal(signal.SIGSTOP)  # one whose threads look for work all the time would slow the others
         else:
             print(f"{name} does not answer, and is left out", file=sys.stderr)
     return found
 
 
-def ready(server: Server, process: "subprocess.Popen[bytes]") -> bool:
+def ready(server: Server) -> bool:
     """Whether it answers at all within the time for it."""
     until = time.monotonic() + STARTING_S
-    while time.monotonic() < until and process.poll() is None:
+    while time.monotonic() < until and server.process.poll() is None:
         try:
             server.complete("a", 2, stream=True)
             return True
@@ -187,6 +196,7 @@ def measured(server: Server, prompts: Prompts, given: argparse.Namespace) -> dic
         for _ in range(given.requests):
             server.complete(prompts.next(), given.new, stream=True)
 
+    server.complete(prompts.next(), 2)  # which warms up
     one = seconds(client)
     many = seconds(lambda: together([client] * given.clients))
     alone = statistics.median(seconds(lambda: server.complete(prompts.next(), 1)) for _ in range(3))
