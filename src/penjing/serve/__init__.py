@@ -23,6 +23,7 @@ class Options:
 
     host: Annotated[str, "address that is listened on; any but those of this machine alone needs --token-file"] = "127.0.0.1"
     port: Annotated[int, "port that is listened on; 0 takes a free one", Between(0, 65535)] = 8000
+    workers: Annotated[int, "processes that answer, each with its own copy of the models", Between(1, 256)] = 1
     token_file: Annotated[Path | None, "file of bearer tokens, one a line, of which each request must carry one"] = None
     store: Annotated[Path | None, "folder of model directories that clients may load, reload and unload by their names"] = None
     connections: Annotated[int, "most clients that are connected at a time", Between(1, 10**6)] = 4096

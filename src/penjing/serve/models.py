@@ -23,6 +23,9 @@ from penjing.serve.explaining import Explainer
 from penjing.serve.hosted import Answer, Entries, Hosted
 from penjing.serve.logs import log
 from penjing.serve.metrics import Metrics
+from penjing.serve.names import names_of
+from penjing.serve.workers import LOOK_S as NEWS_S
+from penjing.serve.workers import Changes
 
 LOOK_S = 0.02  # between two looks whether a model that is to leave is still asked
 AT_ONCE = 4000  # characters that are encoded in the thread of the requests, about a millisecond; more are in a thread beside it
@@ -112,15 +115,17 @@ class Served:
 class Models:
     """Name -> model; opened before the first request, so that errors come first."""
 
-    def __init__(self, sources: Sequence[ModelDir | str | Path], options: Options, runtime: Runtime, metrics: Metrics):
-        self.options, self.runtime, self.metrics = options, runtime, metrics
+    def __init__(
+        self, sources: Sequence[ModelDir | str | Path], options: Options, runtime: Runtime, metrics: Metrics, changes: Changes | None
+    ):
+        self.options, self.runtime, self.metrics, self._changes = options, runtime, metrics, changes
         self._served: dict[str, Served] = {}
         self._changing = asyncio.Lock()
         if options.store is not None and not options.store.is_dir():
             wanted, fix = "a folder of model directories", "correct the path"
             raise OptionError(f"--store cannot be {str(options.store)!r}: there is no such folder", wanted=wanted, fix=fix)
         load.require_device(runtime)
-        for name, base in _named([ModelDir.open(source, runtime) for source in sources]).items():
+        for name, base in names_of([ModelDir.open(source, runtime) for source in sources]).items():
             self._served[name] = Served(Hosted(name, base, runtime), options, metrics)
 
     def __iter__(self) -> Any:
@@ -140,6 +145,15 @@ class Models:
 
         Raises Refused without a store, for a name that it does not hold, and for what cannot be loaded.
         """
+        served, before = await self._load(name)
+        if self._changes:
+            self._changes.note(name, there=True)
+        if before is not None:
+            await before.close()
+        return served
+
+    async def _load(self, name: str) -> tuple[Served, Served | None]:
+        """The new one, and the one that it takes the place of."""
         async with self._changing:
             source = self._source(name)
             try:
@@ -149,9 +163,7 @@ class Models:
                 said = f"{name!r} cannot be loaded; the server's log says why"
                 raise Refused(422, said, "not_loadable", wanted="a model directory that penjing predict can open") from None
             before, self._served[name] = self._served.get(name), served
-        if before is not None:
-            await before.close()
-        return served
+        return served, before
 
     async def unload(self, name: str) -> None:
         """Take a model away; who has asked it is answered first.
@@ -162,7 +174,22 @@ class Models:
         async with self._changing:
             served = self[name]
             del self._served[name]
+        if self._changes:
+            self._changes.note(name, there=False)
         await served.close()
+
+    async def follow(self) -> None:
+        """Do as the other workers of this server have done, as long as it runs."""
+        while self._changes:
+            for name, there in self._changes.news():
+                with contextlib.suppress(Refused):  # what cannot be loaded here is in the log
+                    if there:
+                        _, left = await self._load(name)
+                    else:
+                        left = self._served.pop(name, None)
+                    if left is not None:
+                        await left.close()
+            await asyncio.sleep(NEWS_S)
 
     def _opened(self, name: str, source: Path) -> Served:
         return Served(Hosted(name, ModelDir.open(source, self.runtime), self.runtime), self.options, self.metrics, at_start=False)
@@ -187,22 +214,6 @@ class Models:
     async def close(self) -> None:
         """Answer what waits everywhere, and end."""
         await asyncio.gather(*(served.close() for served in self._served.values()))
-
-
-def name_of(base: ModelDir) -> str:
-    """What clients call a model: the name of its directory, or of its repository on the hub."""
-    return str(base).split("@")[0].rsplit("/", 1)[-1] if base.origin else base.path.resolve().name
-
-
-def _named(bases: Sequence[ModelDir]) -> dict[str, ModelDir]:
-    found: dict[str, ModelDir] = {}
-    for base in bases:
-        if (name := name_of(base)) in found:
-            raise OptionError(
-                f"{found[name]} and {base} would both be served as {name!r}", wanted="a name for each", fix="rename one of the directories"
-            )
-        found[name] = base
-    return found
 
 
 def _characters(rows: Sequence[Example]) -> int:
