@@ -151,7 +151,7 @@ def test_the_row_of_a_client_that_left_is_free(here):
     served = here.app.state.models["gpt"]
 
     async def left():
-        async with served.writing(await served.encoded([{"prompt": PROMPT}]), Generation(max_new_tokens=400)) as (streams, pieces):
+        async with served.writing([{"prompt": PROMPT}], Generation(max_new_tokens=400)) as (streams, pieces):
             await anext(pieces)
         async with asyncio.timeout(5):
             while served.writer.writing:
@@ -168,13 +168,13 @@ def test_the_row_of_a_client_that_left_is_free(here):
         ("completions", {"prompt": "x"}, "model is null"),
         ("completions", {"model": "gpt"}, "there is no prompt"),
         ("completions", {"model": "gpt", "prompt": [1, 2]}, "prompt is [1, 2]"),
-        ("completions", {"model": "gpt", "prompt": "x", "temprature": 1}, "temprature is not supported"),
+        ("completions", {"model": "gpt", "prompt": "x", "temprature": 1}, "'temprature' is not supported"),
         ("completions", {"model": "gpt", "prompt": "x", "temperature": 3}, "temperature is 3"),
         ("completions", {"model": "gpt", "prompt": "x", "top_p": 0}, "top_p is 0"),
         ("completions", {"model": "gpt", "prompt": "x", "max_tokens": 1.5}, "max_tokens is 1.5"),
         ("completions", {"model": "gpt", "prompt": "x", "stream": "yes"}, 'stream is "yes"'),
         ("completions", {"model": "gpt", "prompt": "x", "stream_options": {}}, "stream_options is {}"),
-        ("completions", {"model": "gpt", "prompt": "x", "stream": True, "stream_options": {"a": 1}}, "stream_options.a is not supported"),
+        ("completions", {"model": "gpt", "prompt": "x", "stream": True, "stream_options": {"a": 1}}, "stream_options.'a' is not supported"),
         ("completions", {"model": "gpt", "prompt": "x", "stop": [""]}, 'stop is [""]'),
         ("completions", {"model": "gpt", "prompt": "x", "presence_penalty": 1}, "presence_penalty is 1"),
         ("completions", {"model": "gpt", "prompt": "x", "logprobs": 3}, "logprobs is 3"),
@@ -184,13 +184,39 @@ def test_the_row_of_a_client_that_left_is_free(here):
         ("chat/completions", {"model": "gpt", "messages": CHAT, "tools": [{}]}, "tools is [{}]"),
         ("chat/completions", {"model": "gpt", "messages": CHAT, "response_format": {"type": "json_object"}}, "response_format is"),
         ("embeddings", {"model": "vectors", "input": "x", "encoding_format": "hex"}, 'encoding_format is "hex"'),
-        ("embeddings", {"model": "vectors", "input": "x", "dimensions": 3}, "dimensions is not supported"),
+        ("embeddings", {"model": "vectors", "input": "x", "dimensions": 3}, "'dimensions' is not supported"),
         ("embeddings", {"model": "vectors", "input": ["x"] * 5}, "input is"),
     ],
 )
 def test_what_it_does_not_do_it_refuses_with_400_and_says_so(here, path, body, said):
     found = here.post(f"/v1/{path}", json=body)
     assert found.status_code == 400 and said in found.json()["error"]["message"] and found.json()["error"]["wanted"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"messages": [{"role": "\ud800", "content": "x"}]},
+        {"messages": [{"role": "user", "content": "\ud800"}]},
+        {"messages": CHAT, "stop": ["\ud800", ""]},
+        {"messages": CHAT, "\ud800": 1},
+        {"messages": CHAT, "seed": 2**70},
+        {"messages": CHAT, "temperature": float("nan")},
+        {"messages": "x"},
+        {"messages": [None]},
+        {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+    ],
+)
+def test_strange_chats_are_errors_of_the_client(here, body):
+    found = here.post("/v1/chat/completions", content=json.dumps({"model": "gpt", **body}))
+    assert 400 <= found.status_code < 500 and found.json()["error"]["message"]
+
+
+def test_its_schema_names_the_models_that_can(here):
+    paths = here.get("/openapi.json").json()["paths"]
+    can = {path: paths[f"/v1/{path}"]["post"]["requestBody"]["content"]["application/json"]["schema"]["properties"]["model"]["enum"]
+           for path in ("chat/completions", "completions", "embeddings")}  # fmt: skip
+    assert can == {"chat/completions": ["gpt", "plain"], "completions": ["gpt", "plain", "upper"], "embeddings": ["vectors"]}
 
 
 def test_a_template_that_refuses_a_chat_says_why(here):
@@ -213,13 +239,13 @@ def test_what_clients_always_send_is_no_error(here):
 def test_a_full_queue_refuses_a_stream_before_it_begins(here):
     async def full():
         served, often = here.app.state.models["gpt"], Generation(max_new_tokens=60)
-        entry = await served.encoded([{"prompt": PROMPT}])
-        async with served.writing(entry * 4, often):
+        rows = [{"prompt": PROMPT}] * 4
+        async with served.writing(rows, often):
             while served.writer.writing < 4:
                 await asyncio.sleep(0.01)
-            async with served.writing(entry * 4, often):
+            async with served.writing(rows, often):
                 with pytest.raises(Refused, match="too many rows wait"):
-                    await anext(served.writing(entry, often).gen)
+                    await anext(served.writing(rows, often).gen)
 
     slow = here.app.state.models["gpt"].hosted.backend.model.register_forward_hook(lambda *_: time.sleep(0.02))
     here.portal.call(full)

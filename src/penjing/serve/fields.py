@@ -57,8 +57,8 @@ class Fields:
     def done(self) -> None:
         """Raise Refused with 400 for what nobody took."""
         for name in self._left:
-            raise Refused(400, f"{self._place}{name[:60]} is not supported", "unsupported", wanted=nearest(name[:60], self._known))
+            raise Refused(400, f"{self._place}{name[:60]!r} is not supported", "unsupported", wanted=nearest(name[:60], self._known))
 
     def refused(self, name: str, value: Any, wanted: str) -> Refused:
         """The error of a field that is not as it should be."""
-        return Refused(400, f"{self._place}{name} is {json.dumps(value, ensure_ascii=False)[:60]}", "bad_input", wanted=wanted)
+        return Refused(400, f"{self._place}{name} is {json.dumps(value)[:60]}", "bad_input", wanted=wanted)

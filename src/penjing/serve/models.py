@@ -13,6 +13,7 @@ from typing import Any
 from penjing.core.contracts import Example
 from penjing.core.errors import OptionError, PenjingError, nearest
 from penjing.core.generation import OWN, Generation
+from penjing.core.media import leads_out
 from penjing.core.model_dir import ModelDir
 from penjing.core.runtime import Runtime, cores
 from penjing.engine import load
@@ -20,8 +21,13 @@ from penjing.engine.backends.torch import TorchBackend
 from penjing.serve import Options
 from penjing.serve.batching import Batcher
 from penjing.serve.errors import Refused
+from penjing.serve.explaining import Explainer
 from penjing.serve.hosted import Answer, Entries, Hosted
+from penjing.serve.logs import log
 from penjing.serve.metrics import Metrics
+from penjing.serve.names import names_of
+from penjing.serve.workers import LOOK_S as NEWS_S
+from penjing.serve.workers import Changes
 from penjing.serve.writing import Stream, Writer, has_beams
 
 LOOK_S = 0.02  # between two looks whether a model that is to leave is still asked
@@ -33,10 +39,11 @@ class Served:
 
     created     when it was loaded, seconds since 1970
     num_bytes   of what its engine opens
+    at_start    whether it was among those that the server began with
     state       "ready", or "leaving" once it takes no more requests
     """
 
-    def __init__(self, hosted: Hosted, options: Options, metrics: Metrics):
+    def __init__(self, hosted: Hosted, options: Options, metrics: Metrics, at_start: bool = True):
         self.hosted, self.created = hosted, int(time.time())
         self.num_bytes, self.state = hosted.base.bytes(), "ready"
         self.batcher = Batcher(
@@ -47,6 +54,7 @@ class Served:
         self._deadline = options.deadline
         text = hosted.task.media == "text"
         self._aside = copy.deepcopy(hosted.processor) if text else hosted.processor  # a tokenizer is for one thread at a time
+        self.explainer, self.at_start = Explainer(hosted), at_start
         self._users = 0
         self._pool = ThreadPoolExecutor(1 if text else cores(), f"encoding for {hosted.name}")
 
@@ -60,7 +68,8 @@ class Served:
 
         Raises Refused for a row that cannot be encoded, and where too many wait.
         """
-        return await self.ask(await self.encoded(rows), probabilities)
+        with self.used():
+            return await self.ask(await self.encoded(rows), probabilities)
 
     async def encoded(self, rows: Sequence[Example]) -> list[Entries]:
         """Rows as entries, in their order.
@@ -78,11 +87,11 @@ class Served:
 
         Raises Refused where too many wait.
         """
-        with self._used():
+        with self.used():
             if not self.writer:
                 return await self.batcher.ask(encoded, [*map(self.hosted.length, encoded)], probabilities)
             texts = [""] * len(encoded)
-            async with self.writing(encoded, seed=self.hosted.runtime.seed) as (streams, pieces):
+            async with self._writing(encoded, OWN, self.hosted.runtime.seed) as (streams, pieces):
                 async for number, piece in pieces:
                     texts[number] += piece
             for stream in streams:
@@ -91,15 +100,24 @@ class Served:
 
     @contextlib.asynccontextmanager
     async def writing(
-        self, encoded: Sequence[Entries], chosen: Generation = OWN, seed: int | None = None
+        self, rows: Sequence[Example], chosen: Generation = OWN, seed: int | None = None
     ) -> AsyncIterator[tuple[list[Stream], AsyncIterator[tuple[int, str]]]]:
-        """Answers while they are written: their streams, and the pieces of all with the number of each; whoever leaves ends them.
+        """Answers to rows while they are written: their streams, and the pieces of all with the number of each; whoever leaves ends them.
 
         Raises Refused where they cannot be written, or too many wait.
         """
         if not self.writer:
             said = f"{self.name} does not write token by token, or looks for its answers with beams"
             raise Refused(400, said, "no_generation", wanted="a model that writes; others are asked at /v1/models/NAME/predict")
+        with self.used():
+            async with self._writing(await self.encoded(rows), chosen, seed) as found:
+                yield found
+
+    @contextlib.asynccontextmanager
+    async def _writing(
+        self, encoded: Sequence[Entries], chosen: Generation, seed: int | None
+    ) -> AsyncIterator[tuple[list[Stream], AsyncIterator[tuple[int, str]]]]:
+        assert self.writer
         loop, told = asyncio.get_running_loop(), asyncio.Queue[tuple[int, str | None]]()
         streams: list[Stream] = []
 
@@ -112,15 +130,23 @@ class Served:
                 else:
                     yield number, piece
 
-        with self._used():
-            try:
-                for number, (entry,) in enumerate(encoded):
-                    put = partial(_put, loop, told, number)
-                    streams.append(self.writer.write(entry, chosen, put=put, seed=seed, deadline=time.monotonic() + self._deadline))
-                yield streams, pieces()
-            finally:
-                for stream in streams:
-                    stream.cancel()
+        try:
+            for number, (entry,) in enumerate(encoded):
+                put, deadline = partial(_put, loop, told, number), time.monotonic() + self._deadline
+                streams.append(self.writer.write(entry, chosen, put=put, seed=seed, deadline=deadline))
+            yield streams, pieces()
+        finally:
+            for stream in streams:
+                stream.cancel()
+
+    async def explain(self, rows: Sequence[Example], method: str, label: str | None) -> list[dict[str, Any]]:
+        """The reasons for the answers to rows.
+
+        Raises Refused as `predict` does, and for a method or a label that does not fit.
+        """
+        with self.used():
+            answers = await self.predict(rows)
+            return await self.explainer.explain(rows, [answer.prediction for answer in answers], method, label)
 
     async def _encoded(self, rows: Sequence[Example]) -> list[Entries]:
         if self.hosted.task.media == "text" and _characters(rows) <= AT_ONCE:
@@ -136,7 +162,7 @@ class Served:
             raise Refused.of(error, f"inputs[{number}]") from error
 
     @contextlib.contextmanager
-    def _used(self) -> Iterator[None]:
+    def used(self) -> Iterator[None]:
         """While the body runs the model stays."""
         self._users += 1
         try:
@@ -153,6 +179,7 @@ class Served:
             if thread:
                 await asyncio.get_running_loop().run_in_executor(None, thread.close)
         self._pool.shutdown()
+        self.explainer.close()
 
 
 def require_whole(stream: Stream) -> None:
@@ -179,11 +206,17 @@ def _put(loop: asyncio.AbstractEventLoop, told: asyncio.Queue[tuple[int, str | N
 class Models:
     """Name -> model; opened before the first request, so that errors come first."""
 
-    def __init__(self, sources: Sequence[ModelDir | str | Path], options: Options, runtime: Runtime, metrics: Metrics):
-        self.options, self.runtime, self.metrics = options, runtime, metrics
+    def __init__(
+        self, sources: Sequence[ModelDir | str | Path], options: Options, runtime: Runtime, metrics: Metrics, changes: Changes | None
+    ):
+        self.options, self.runtime, self.metrics, self._changes = options, runtime, metrics, changes
         self._served: dict[str, Served] = {}
+        self._changing = asyncio.Lock()
+        if options.store is not None and not options.store.is_dir():
+            wanted, fix = "a folder of model directories", "correct the path"
+            raise OptionError(f"--store cannot be {str(options.store)!r}: there is no such folder", wanted=wanted, fix=fix)
         load.require_device(runtime)
-        for name, base in _named([ModelDir.open(source, runtime) for source in sources]).items():
+        for name, base in names_of([ModelDir.open(source, runtime) for source in sources]).items():
             self._served[name] = Served(Hosted(name, base, runtime), options, metrics)
 
     def __iter__(self) -> Any:
@@ -198,25 +231,80 @@ class Models:
             raise Refused(404, f"no model {name[:80]!r}", "model_not_found", wanted=nearest(name[:80], self._served) or "a loaded model")
         return self._served[name]
 
+    async def load(self, name: str) -> Served:
+        """Load a model of the store, or load it anew: requests go on, those that come later are answered by the new one.
+
+        Raises Refused without a store, for a name that it does not hold, and for what cannot be loaded.
+        """
+        served, before = await self._load(name)
+        if self._changes:
+            self._changes.note(name, there=True)
+        if before is not None:
+            await before.close()
+        return served
+
+    async def _load(self, name: str) -> tuple[Served, Served | None]:
+        """The new one, and the one that it takes the place of."""
+        async with self._changing:
+            source = self._source(name)
+            try:
+                served = await asyncio.get_running_loop().run_in_executor(None, self._opened, name, source)
+            except PenjingError as error:
+                log("error", model=name, message=str(error))
+                said = f"{name!r} cannot be loaded; the server's log says why"
+                raise Refused(422, said, "not_loadable", wanted="a model directory that penjing predict can open") from None
+            before, self._served[name] = self._served.get(name), served
+        return served, before
+
+    async def unload(self, name: str) -> None:
+        """Take a model away; who has asked it is answered first.
+
+        Raises Refused without a store, and with 404 where there is no such model.
+        """
+        self._require_store()
+        async with self._changing:
+            served = self[name]
+            del self._served[name]
+        if self._changes:
+            self._changes.note(name, there=False)
+        await served.close()
+
+    async def follow(self) -> None:
+        """Do as the other workers of this server have done, as long as it runs."""
+        while self._changes:
+            for name, there in self._changes.news():
+                with contextlib.suppress(Refused):  # what cannot be loaded here is in the log
+                    if there:
+                        _, left = await self._load(name)
+                    else:
+                        left = self._served.pop(name, None)
+                    if left is not None:
+                        await left.close()
+            await asyncio.sleep(NEWS_S)
+
+    def _opened(self, name: str, source: Path) -> Served:
+        return Served(Hosted(name, ModelDir.open(source, self.runtime), self.runtime), self.options, self.metrics, at_start=False)
+
+    def _source(self, name: str) -> Path:
+        """Where a model lies: what is served already where it was, any other in the store."""
+        store = self._require_store()
+        if name in self._served:
+            return self._served[name].hosted.base.path
+        there = [path.name for path in store.iterdir() if (path / "config.json").exists() and not leads_out(store, path.name)]
+        if name not in there:
+            wanted = nearest(name[:80], there) or "a model there"
+            raise Refused(404, f"no model {name[:80]!r} in the store", "model_not_found", wanted=wanted)
+        return store / name
+
+    def _require_store(self) -> Path:
+        if self.options.store is None:
+            wanted = "a server that was started with --store, a folder of model directories"
+            raise Refused(403, "models are not changed here", "no_store", wanted=wanted)
+        return self.options.store
+
     async def close(self) -> None:
         """Answer what waits everywhere, and end."""
         await asyncio.gather(*(served.close() for served in self._served.values()))
-
-
-def name_of(base: ModelDir) -> str:
-    """What clients call a model: the name of its directory, or of its repository on the hub."""
-    return str(base).split("@")[0].rsplit("/", 1)[-1] if base.origin else base.path.resolve().name
-
-
-def _named(bases: Sequence[ModelDir]) -> dict[str, ModelDir]:
-    found: dict[str, ModelDir] = {}
-    for base in bases:
-        if (name := name_of(base)) in found:
-            raise OptionError(
-                f"{found[name]} and {base} would both be served as {name!r}", wanted="a name for each", fix="rename one of the directories"
-            )
-        found[name] = base
-    return found
 
 
 def _characters(rows: Sequence[Example]) -> int:

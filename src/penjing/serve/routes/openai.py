@@ -28,9 +28,9 @@ from penjing.serve.asking import answered, model_of, object_of, read
 from penjing.serve.errors import Refused, as_json
 from penjing.serve.events import Events
 from penjing.serve.fields import Fields
-from penjing.serve.hosted import Entries
 from penjing.serve.inputs import messages_of, row_of, rows_of
 from penjing.serve.models import Models, Served, require_whole
+from penjing.serve.schema import Schema, operation
 from penjing.serve.writing import Stream
 
 MOST_STOPS = 16
@@ -52,7 +52,8 @@ def router(models: Models, options: Options) -> APIRouter:
         if not goes_on(served.hosted.task):
             said = f"{served.name} is a model of {task_name(served.hosted.task)}, and does not chat"
             raise Refused(400, said, "no_chat", wanted="a model of text-generation")
-        return await _answer(request, served, [_chat_row(messages, served)], fields, _Form("chat"), options)
+        row = row_of(_as_prompt(messages, served.hosted.processor), "messages", served.hosted.task, options)
+        return await _answer(request, served, [row], fields, _Form("chat"), options)
 
     async def complete(request: Request) -> Response:
         served, fields = await _asked(request, models)
@@ -73,8 +74,9 @@ def router(models: Models, options: Options) -> APIRouter:
             raise fields.refused("encoding_format", coded, '"float" or "base64"')
         fields.ignored(IGNORED)
         fields.done()
-        encoded = await served.encoded(rows)
-        vectors = [answer.prediction.value for answer in await answered(request, served.ask(encoded), options)]
+        with served.used():
+            encoded = await served.encoded(rows)
+            vectors = [answer.prediction.value for answer in await answered(request, served.ask(encoded), options)]
         data = [{"object": "embedding", "index": i, "embedding": _coded(vector, coded)} for i, vector in enumerate(vectors)]
         read = sum(map(served.hosted.length, encoded))
         return as_json({"object": "list", "model": served.name, "data": data, "usage": {"prompt_tokens": read, "total_tokens": read}})
@@ -84,6 +86,36 @@ def router(models: Models, options: Options) -> APIRouter:
     routes.add_route("/v1/completions", complete, ["POST"])
     routes.add_route("/v1/embeddings", embed, ["POST"])
     return routes
+
+
+def operations(models: Models, options: Options) -> Schema:
+    """For the OpenAPI schema."""
+    writing = [served.name for served in models if served.writer]
+    chatting = [served.name for served in models if served.writer and goes_on(served.hosted.task)]
+    embedding = [served.name for served in models if served.hosted.task.embeds]
+    text = {"type": "string", "minLength": 1}
+    one_or_more = {"anyOf": [text, {"type": "array", "items": text, "minItems": 1, "maxItems": options.most_rows}]}
+    part = {"type": "object", "properties": {"type": {"type": "string", "enum": ["text"]}, "text": text}, "required": ["type", "text"]}
+    content = {"anyOf": [text, {"type": "array", "items": part, "minItems": 1}]}
+    message = {"type": "object", "properties": {"role": text, "content": content}, "required": ["role", "content"]}
+    whole, share = {"type": "integer", "minimum": 1, "maximum": 10**6}, {"type": "number", "minimum": 0, "maximum": 2}
+    chosen: Schema = {
+        "max_tokens": whole, "max_completion_tokens": whole, "temperature": share, "top_k": whole,
+        "top_p": {"type": "number", "minimum": 1e-6, "maximum": 1}, "seed": {"type": "integer"}, "stream": {"type": "boolean"},
+        "stop": {"anyOf": [text, {"type": "array", "items": text, "maxItems": MOST_STOPS}]},
+    }  # fmt: skip
+    paths: Schema = {}
+    for path, names, field, value, more in (
+        ("chat/completions", chatting, "messages", {"type": "array", "items": message, "minItems": 1}, chosen),
+        ("completions", writing, "prompt", one_or_more, chosen),
+        ("embeddings", embedding, "input", one_or_more, {"encoding_format": {"type": "string", "enum": ["float", "base64"]}}),
+    ):
+        if names:
+            properties = {"model": {"type": "string", "enum": names}, field: value, **more}
+            body: Schema = {"type": "object", "properties": properties, "required": ["model", field], "additionalProperties": False}
+            told = operation(f"OpenAI's {path}", {"type": "object"}, body, events=path != "embeddings")
+            paths[f"/v1/{path}"] = {"post": told}
+    return paths
 
 
 class _Form:
@@ -153,15 +185,14 @@ async def _answer(request: Request, served: Served, rows: Sequence[Example], fie
         fields.usual(name, *values)
     fields.ignored(IGNORED)
     fields.done()
-    encoded = await served.encoded(rows)
-    writing = partial(served.writing, encoded, chosen, None if seed is None else seed % 2**64)
+    writing = partial(served.writing, rows, chosen, None if seed is None else seed % 2**64)
     if streaming:
         return Events(request, _events(served, writing, form, counted), options)
-    return as_json(await answered(request, _whole(served, writing, form, encoded), options))
+    return as_json(await answered(request, _whole(served, writing, form, len(rows)), options))
 
 
-async def _whole(served: Served, writing: Callable[[], Any], form: _Form, encoded: Sequence[Entries]) -> dict[str, Any]:
-    texts = [""] * len(encoded)
+async def _whole(served: Served, writing: Callable[[], Any], form: _Form, rows: int) -> dict[str, Any]:
+    texts = [""] * rows
     async with writing() as (streams, pieces):
         async for number, piece in pieces:
             texts[number] += piece
@@ -208,12 +239,12 @@ def _text(content: Any) -> Any:
     return content
 
 
-def _chat_row(messages: list[dict[str, str]], served: Served) -> Example:
-    tokenizer = served.hosted.processor
+def _as_prompt(messages: list[dict[str, str]], tokenizer: Any) -> str:
+    """A chat as the text that the assistant goes on with."""
     if not tokenizer.chat_template:
-        return {"prompt": "".join(f"{message['role']}: {message['content']}\n" for message in messages) + "assistant:"}
+        return "".join(f"{message['role']}: {message['content']}\n" for message in messages) + "assistant:"
     try:
-        return {"prompt": tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)}
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
     except TemplateError as error:  # by which templates refuse roles that they do not know, or in another order
         raise Refused(400, f"messages: {error}", "bad_input", wanted="a chat as this model's template has it") from None
 
