@@ -312,6 +312,18 @@ def _line(answer: dict[str, Any]) -> str:
     return "\t".join((answer.get("told") or words.answer(answer["value"]), *sure, " ".join(answer["input"].split())))
 
 
+def _serve(parser: Parser, words: list[str]) -> str:
+    from penjing.serve import Options, serve
+
+    known = list(flags(Options))
+    parser.add_argument(MODEL[0], nargs="+", help=MODEL[1] + "; clients call it by its directory's name")
+    _add(parser, known)
+    _add(parser.add_argument_group("of every command"), flags(Runtime))
+    given = _parse(parser, words, " MODEL...")
+    serve(given["MODEL"], runtime=_runtime(given), **{flag.name: given[flag.name] for flag in known if given[flag.name] is not None})
+    return "stopped; every request that was accepted has its answer"
+
+
 def _card(parser: Parser, words: list[str]) -> str:
     parser.add_argument(MODEL[0], help=MODEL[1])
     parser.add_argument("OTHER", nargs="?", help="another, to see the difference")
@@ -468,6 +480,7 @@ def _listing(kind: str) -> Callable[[Parser, list[str]], str]:
 
 
 _ABOUT = {
+    "serve": "Answer over HTTP: models behind one small server, with a page, OpenAI's routes and metrics.",
     "card": "Show what is known of a model, or how two differ.",
     "tasks": "List the tasks, or tell all of one.",
     "families": "List the model families and the sizes that can follow new:, or tell all of one.",
@@ -478,6 +491,7 @@ COMMANDS: dict[str, Callable[[Parser, list[str]], str]] = {
     **{stage: _stage(stage) for stage in STAGES},
     "predict": _predict,
     "explain": _explain,
+    "serve": _serve,
     "card": _card,
     "run": _run_recipe,
     "sweep": _sweep,

@@ -1,9 +1,11 @@
 """Where and how a command runs: device, threads, seed, noise. The only reader of the environment."""
 
+import contextlib
 import importlib.metadata
 import os
 import platform
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -55,6 +57,28 @@ def free_bytes() -> int:
             read = dict(line.split() for line in parts.read_text().splitlines())["inactive_file"]  # files in memory, which it gives back
             free = min(free, int(most) - int(used.read_text()) + int(read))
     return max(0, free)
+
+
+def resident_bytes() -> int:
+    """Memory that this process has now; 0 where the system does not tell."""
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else 0
+
+
+def metrics_folder() -> Path | None:
+    """Where the workers of a server keep their counters for each other; None for a server of one process."""
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    return Path(folder) if folder else None
+
+
+@contextlib.contextmanager
+def sharing_metrics(folder: Path) -> Iterator[None]:
+    """While the body runs children of this process keep their counters in a folder; prometheus_client reads it when it is imported."""
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+    try:
+        yield
+    finally:
+        del os.environ["PROMETHEUS_MULTIPROC_DIR"]
 
 
 def cache_folder() -> Path:

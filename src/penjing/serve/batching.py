@@ -1,0 +1,178 @@
+"""Rows of many requests as batches of one model: those of like length together, no longer than the model is busy.
+
+While a batch is computed, what arrives waits and is the next; an idle model begins at once unless it was told to wait.
+"""
+
+import asyncio
+import bisect
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from penjing.serve.errors import Refused
+from penjing.serve.hosted import Answer, Entries
+
+PADDING = 0.25  # of the real tokens of a batch that may be padding
+WORTH = 64  # tokens: what a batch of its own costs beside its rows, so that as many may be padding for the sake of one less
+
+
+class Job:
+    """The rows of one request, whose answers come together.
+
+    dropped   whether nobody waits for them any more
+    """
+
+    __slots__ = ("answers", "dropped", "future", "left", "loop")
+
+    def __init__(self, rows: int, loop: asyncio.AbstractEventLoop):
+        self.loop, self.future = loop, loop.create_future()
+        self.answers: list[Any] = [None] * rows
+        self.left, self.dropped = rows, False
+
+
+class Row:
+    """One row that waits."""
+
+    __slots__ = ("arrived", "entries", "job", "length", "place", "probabilities")
+
+    def __init__(self, entries: Entries, length: int, job: Job, place: int, probabilities: bool):
+        self.entries, self.length, self.job, self.place, self.probabilities = entries, length, job, place, probabilities
+        self.arrived = time.monotonic()
+
+
+class Batcher:
+    """A bounded queue, and a thread that asks the model for what waits in it.
+
+    answer   (entries of each row, whether chances are wanted) -> an answer for each
+    seen     told of each batch: rows, tokens, seconds, and how many rows wait now
+    """
+
+    def __init__(
+        self, name: str, answer: Callable[[Sequence[Entries], bool], Sequence[Answer]], *, batch_rows: int, batch_tokens: int, wait: float,
+        queue: int, pads: bool = True, seen: Callable[[int, int, float, int], None] = lambda *_: None,
+    ):  # fmt: skip
+        self._answer, self._batch_rows, self._batch_tokens, self._wait, self._most = answer, batch_rows, batch_tokens, wait / 1000, queue
+        self._pads, self._seen = pads, seen
+        self._waiting: list[Row] = []
+        self._changed, self._closing = threading.Condition(), False
+        self._thread = threading.Thread(target=self._run, name=f"batches of {name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """How many rows wait."""
+        return len(self._waiting)
+
+    async def ask(self, rows: Sequence[Entries], lengths: Sequence[int], probabilities: bool = False) -> list[Answer]:
+        """The answers to the rows of a request, in their order.
+
+        Raises Refused with 429 where too many wait; cancelled, what still waits is not computed.
+        """
+        job = Job(len(rows), asyncio.get_running_loop())
+        with self._changed:
+            if len(self._waiting) + len(rows) > self._most:
+                self._waiting = [row for row in self._waiting if not row.job.dropped]
+                if len(self._waiting) + len(rows) > self._most:
+                    raise Refused(
+                        429,
+                        "too many rows wait for this model",
+                        "queue_full",
+                        wanted="the same request later",
+                        headers={"Retry-After": "1"},
+                    )
+            self._waiting += [Row(*each, job, i, probabilities) for i, each in enumerate(zip(rows, lengths))]
+            self._changed.notify()
+        try:
+            return await job.future
+        finally:
+            job.dropped = True
+
+    def close(self) -> None:
+        """Answer what waits, and end; returns when that is done."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while batch := self._next():
+            begun = time.perf_counter()
+            answers = self._answered(batch)
+            self._seen(len(batch), sum(row.length for row in batch), time.perf_counter() - begun, self.waiting)
+            for loop in {row.job.loop for row in batch}:
+                mine = [(row, answer) for row, answer in zip(batch, answers) if row.job.loop is loop]
+                with contextlib.suppress(RuntimeError):  # that loop was closed before its answer came
+                    loop.call_soon_threadsafe(_deliver, mine)
+
+    def _next(self) -> list[Row]:
+        """The next batch; none when the queue is closed and empty."""
+        with self._changed:
+            while True:
+                while not self._waiting and not self._closing:
+                    self._changed.wait()
+                if self._waiting and self._wait:
+                    self._wait_for_others()
+                self._waiting = [row for row in self._waiting if not row.job.dropped]
+                if self._waiting:
+                    break
+                if self._closing:
+                    return []
+            batch = of_like_length(self._waiting, self._batch_rows, self._batch_tokens, self._pads)
+            if len(batch) == len(self._waiting):
+                self._waiting = []
+            else:
+                taken = {*map(id, batch)}
+                self._waiting = [row for row in self._waiting if id(row) not in taken]
+            return batch
+
+    def _wait_for_others(self) -> None:
+        until = self._waiting[0].arrived + self._wait
+        while len(self._waiting) < self._batch_rows and not self._closing and (left := until - time.monotonic()) > 0:
+            self._changed.wait(left)
+
+    def _answered(self, batch: Sequence[Row]) -> Sequence[Answer | Exception]:
+        """The answers; where the batch fails each row is asked about alone, so that one bad row costs no other its answer."""
+        try:
+            return self._answer([row.entries for row in batch], any(row.probabilities for row in batch))
+        except Exception as error:  # whatever a model raises belongs to the request, not to this thread
+            return [error] if len(batch) == 1 else [self._answered([row])[0] for row in batch]
+
+
+def of_like_length(waiting: Sequence[Row], most_rows: int, most_tokens: int, pads: bool = True) -> list[Row]:
+    """The row that has waited longest, and those nearest to it in length while the batch is in its bounds and little of it is padding."""
+    if len(waiting) == 1:
+        return [*waiting]
+    by_length = sorted(waiting, key=lambda row: row.length)
+    low = high = bisect.bisect_left(by_length, waiting[0].length, key=lambda row: row.length)
+    while by_length[low] is not waiting[0]:  # the first of those as long that arrived; sorting keeps their order
+        low = high = low + 1
+    longest = total = waiting[0].length
+    while high - low + 1 < most_rows:
+        shorter = by_length[low - 1].length if low > 0 else None
+        longer = by_length[high + 1].length if high + 1 < len(by_length) else None
+        if shorter is None and longer is None:
+            break
+        up = longer is not None and (shorter is None or longer - longest <= longest - shorter)
+        length = longer if up else shorter
+        assert length is not None
+        tokens, real = max(longest, length) * (high - low + 2), total + length
+        if tokens > most_tokens or (pads and tokens - real > PADDING * real + WORTH):
+            break
+        longest, total, low, high = max(longest, length), real, low - (not up), high + up
+    return by_length[low : high + 1]
+
+
+def _deliver(answered: Sequence[tuple[Row, Answer | Exception]]) -> None:
+    """In the thread of the requests."""
+    for row, answer in answered:
+        job = row.job
+        job.answers[row.place] = answer
+        job.left -= 1
+        if job.left == 0 and not job.future.done():
+            failed = next((answer for answer in job.answers if isinstance(answer, Exception)), None)
+            if failed is None:
+                job.future.set_result(job.answers)
+            else:
+                job.future.set_exception(failed)

@@ -1,0 +1,103 @@
+"""A model directory that answers rows, as `penjing predict` does: the same encode, collate and decode as training."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from penjing.core.collate import ROW
+from penjing.core.contracts import Batch, Example, Prediction
+from penjing.core.model_dir import ModelDir
+from penjing.core.runtime import Runtime
+from penjing.engine import load
+from penjing.engine.backends import Backend, open_backend
+
+Entries = list[dict[str, Any]]
+"""A row as the model's entries."""
+
+
+class Answer(NamedTuple):
+    """The answer to one row, and the chance of each label, or a list of these for each of its words; None where none were asked for."""
+
+    prediction: Prediction
+    probabilities: Any = None
+
+
+class Hosted:
+    """One loaded model.
+
+    task, processor   of the directory; of the processor `encode` and `answer` may each be called by one thread at a time
+    pads              whether its engine computes a batch as long as its longest row
+    """
+
+    def __init__(self, name: str, base: ModelDir, runtime: Runtime):
+        self.name, self.base, self.runtime = name, base, runtime
+        self.task = load.task_for(base)
+        self.processor = load.load_processor(base, self.task)
+        self.backend = open_backend(base, self.task, runtime)
+        self.pads = base.engine != "onnxruntime"  # which computes it in pieces of like length
+
+    def encode(self, row: Example, processor: Any = None) -> Entries:
+        """A row of the task's input columns as entries; `processor` is another of the same, for another thread."""
+        found = self.task.encode(row, processor or self.processor)
+        return found if isinstance(found, list) else [found]
+
+    def length(self, entries: Entries) -> int:
+        """What a row costs of the token budget: its entries, each as long as the longest."""
+        return max(map(self.task.length, entries)) * len(entries)
+
+    def answer(self, rows: Sequence[Entries], probabilities: bool = False) -> list[Answer]:
+        """The answers to rows, as one batch."""
+        batch = self.task.collate([{**entry, ROW: row} for row, entries in enumerate(rows) for entry in entries], self.processor)
+        if not probabilities:
+            return [Answer(said) for said in self.task.together(self.task.predict(self.backend, batch, self.processor))]
+        heard = _Heard(self.backend)
+        predictions = self.task.together(self.task.predict(heard, batch, self.processor))
+        return [Answer(*each) for each in zip(predictions, self._chances(heard.outputs, batch))]
+
+    def worded(self, rows: Sequence[Entries], texts: Sequence[str]) -> list[Answer]:
+        """The answers to rows whose texts have been written."""
+        batch = self.task.collate([{**entry, ROW: row} for row, entries in enumerate(rows) for entry in entries], self.processor)
+        return [Answer(said) for said in self.task.together(self.task.predict(_Written(texts), batch, self.processor))]
+
+    def _chances(self, outputs: Any, batch: Batch) -> list[Any]:
+        labels = self.task.labels
+        found, owners = self.task.logits(outputs, batch)
+        chances = found.detach().float().softmax(-1).cpu()
+        if self.task.problem_type == "multi_label_classification":  # of each label a distribution over no and yes
+            return [dict(zip(labels, yes)) for yes in chances[:, 1].view(-1, len(labels)).tolist()]
+        each = [dict(zip(labels, row)) for row in chances.tolist()]
+        counts = torch.unique_consecutive(owners, return_counts=True)[1].tolist()
+        if len(counts) == len(each) and "tokens" not in self.task.input_columns():
+            return each
+        told = iter(each)
+        return [[next(told) for _ in range(count)] for count in counts]
+
+
+class _Heard:
+    """A backend, and what it answered last."""
+
+    outputs: Any = None
+
+    def __init__(self, backend: Backend):
+        self._backend = backend
+
+    def __call__(self, **inputs: Any) -> Any:
+        self.outputs = self._backend(**inputs)
+        return self.outputs
+
+    def generate(self, batch: Batch, processor: Any) -> list[str]:
+        return self._backend.generate(batch, processor)
+
+
+class _Written:
+    """In the place of a model that writes: what it has written."""
+
+    def __init__(self, texts: Sequence[str]):
+        self._texts = [*texts]
+
+    def __call__(self, **inputs: Any) -> Any:
+        raise TypeError("a task that writes asks for outputs")
+
+    def generate(self, batch: Batch, processor: Any) -> list[str]:
+        return self._texts
