@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Router
 
 from penjing.serve import Options
 from penjing.serve.asking import answered, body_of, model_of
@@ -25,7 +25,7 @@ FIELDS = ("id", "parameters", "inputs", "outputs")
 GIVEN = ("value", "score")
 
 
-def router(models: Models, options: Options) -> APIRouter:
+def router(models: Models, options: Options) -> Router:
     """/v2 and what is below it."""
 
     async def server(request: Request) -> Response:
@@ -56,7 +56,7 @@ def router(models: Models, options: Options) -> APIRouter:
         named = {"id": body["id"]} if isinstance(body.get("id"), str) else {}
         return as_json({"model_name": served.name, **named, "outputs": outputs})
 
-    routes = APIRouter()
+    routes = Router()
     routes.add_route("/v2/models/{name}/infer", infer, ["POST"])
     for path, endpoint in {"": server, "/health/live": live, "/health/ready": ready}.items():
         routes.add_route(f"/v2{path}", endpoint, ["GET"])

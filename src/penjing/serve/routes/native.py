@@ -5,9 +5,9 @@ import re
 import time
 from typing import Any
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Router
 
 from penjing.core.contracts import Example
 from penjing.core.errors import ModelError
@@ -23,7 +23,7 @@ from penjing.serve.models import Models, Served
 from penjing.serve.schema import Schema, columns_of, operation, rows_schema
 
 
-def router(models: Models, options: Options) -> APIRouter:
+def router(models: Models, options: Options) -> Router:
     """/v1/models and what is below it."""
 
     async def predict(request: Request) -> Response:
@@ -67,7 +67,7 @@ def router(models: Models, options: Options) -> APIRouter:
             raise Refused(404, f"{served.name} has no card", "no_card", wanted="a model that a stage of penjing wrote") from None
         return as_json({"summary": without_paths(card.summary(report)), "report": without_paths(json.loads(report.to_json()))})
 
-    routes = APIRouter()
+    routes = Router()
     routes.add_route("/v1/models/{name}/predict", predict, ["POST"])
     routes.add_route("/v1/models/{name}/explain", explain, ["POST"])
     routes.add_route("/v1/models", listed, ["GET"])

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Router
 
 from penjing.serve import Options
 from penjing.serve.asking import answered, model_of, object_of, parts_of, read
@@ -23,7 +23,7 @@ PARTS = ("data", "body")
 VERSION = "1.0"
 
 
-def router(models: Models, options: Options) -> APIRouter:
+def router(models: Models, options: Options) -> Router:
     """/ping, /predictions and /models."""
 
     async def ping(request: Request) -> Response:
@@ -57,7 +57,7 @@ def router(models: Models, options: Options) -> APIRouter:
         await models.unload(name)
         return as_json({"status": f'Model "{name}" unregistered'})
 
-    routes = APIRouter()
+    routes = Router()
     routes.add_route("/predictions/{name}", predictions, ["POST", "PUT"])
     routes.add_route("/ping", ping, ["GET"])
     routes.add_route("/models", listed, ["GET"])
