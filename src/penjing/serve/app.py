@@ -1,9 +1,6 @@
 """The server as an ASGI application, for uvicorn, for Ray Serve, for any other host."""
 
-import base64
 import contextlib
-import hashlib
-import re
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,9 +18,6 @@ from penjing.serve import Options
 from penjing.serve.errors import Refused
 from penjing.serve.limits import Limits
 from penjing.serve.models import Models
-
-PAGE = Path(__file__).with_name("page.html")
-_SCRIPT = re.compile(rb"<script>(.*?)</script>", re.S)
 
 
 def create_app(
@@ -47,27 +41,10 @@ def create_app(
     app.state.models = models
     for name in names("serve.routes"):
         app.include_router(find("serve.routes", name).router(models, options))
-    if PAGE.exists():
-        app.add_route("/", _page(PAGE.read_bytes()), ["GET"])
     app.add_exception_handler(HTTPException, _no_such_route)
     app.add_exception_handler(Refused, _refused)
     app.add_middleware(Limits, options=options)
     return app
-
-
-def _page(content: bytes) -> Any:
-    """The page, whose own scripts are the only ones that run."""
-    hashes = [base64.b64encode(hashlib.sha256(script).digest()).decode() for script in _SCRIPT.findall(content)]
-    scripts = " ".join(f"'sha256-{digest}'" for digest in hashes) or "'none'"
-    policy = (
-        f"default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src 'self' data: blob:; media-src data: blob:; "
-        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-
-    async def page(request: Request) -> Response:
-        return Response(content, media_type="text/html; charset=utf-8", headers={"content-security-policy": policy})
-
-    return page
 
 
 async def _refused(request: Request, error: Exception) -> Response:
