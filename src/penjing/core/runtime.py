@@ -57,6 +57,23 @@ def free_bytes() -> int:
     return max(0, free)
 
 
+def resident_bytes() -> int:
+    """Memory that this process has now; 0 where the system does not tell."""
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else 0
+
+
+def metrics_folder() -> Path | None:
+    """Where the workers of a server keep their counters for each other; None for a server of one process."""
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    return Path(folder) if folder else None
+
+
+def share_metrics(folder: Path) -> None:
+    """Have the children of this process keep their counters in a folder; prometheus_client reads this when it is imported."""
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+
+
 def cache_folder() -> Path:
     """Where converted tables and ledgers live: $PENJING_CACHE, else penjing in the user's cache folder."""
     if folder := os.environ.get("PENJING_CACHE"):

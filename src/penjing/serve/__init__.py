@@ -7,7 +7,7 @@ import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from penjing.core.errors import OptionError
 from penjing.core.options import Between, Bytes, Duration, Milliseconds
@@ -23,6 +23,8 @@ class Options:
 
     host: Annotated[str, "address that is listened on; any but those of this machine alone needs --token-file"] = "127.0.0.1"
     port: Annotated[int, "port that is listened on; 0 takes a free one", Between(0, 65535)] = 8000
+    token_file: Annotated[Path | None, "file of bearer tokens, one a line, of which each request must carry one"] = None
+    connections: Annotated[int, "most clients that are connected at a time", Between(1, 10**6)] = 4096
     batch_rows: Annotated[int, "most rows that a model answers at once", Between(1, 4096)] = 64
     batch_tokens: Annotated[int, "most tokens of such a batch, with padding", Between(1, 10**8)] = 8192
     wait: Annotated[Milliseconds, "how long a row waits for others while its model is idle", Between(0, 10_000)] = Milliseconds(0)
@@ -34,6 +36,8 @@ class Options:
     most_characters: Annotated[int, "longest text of a row", Between(1, 10**8)] = 100_000
     most_pixels: Annotated[int, "largest image, width times height", Between(1, 10**9)] = 40_000_000
     most_seconds: Annotated[Duration, "longest sound", Between(0.01, 3600)] = Duration(600)
+    log: Annotated[Literal["all", "errors", "none"], "which requests have a line of JSON on standard error"] = "all"
+    log_inputs: Annotated[bool, "write what was asked into these lines"] = False
 
     @property
     def local(self) -> bool:
@@ -62,4 +66,10 @@ def serve(models: "Sequence[ModelDir | str | Path]", *, runtime: "Runtime | None
     options = build(Options, words)
     if not models:
         raise OptionError("no model to serve", wanted="at least one model directory", fix="penjing serve MODEL")
+    if not options.local and options.token_file is None:
+        raise OptionError(
+            f"--host {options.host} can be reached by others, and nothing would keep strangers out",
+            wanted="--token-file, a file of bearer tokens",
+            fix="openssl rand -hex 32 > token, then pass --token-file token; or leave --host out",
+        )
     process.run(models, options, runtime)

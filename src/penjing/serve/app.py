@@ -17,6 +17,7 @@ from penjing.core.runtime import Runtime
 from penjing.serve import Options
 from penjing.serve.errors import Refused
 from penjing.serve.limits import Limits
+from penjing.serve.metrics import Metrics
 from penjing.serve.models import Models
 
 
@@ -30,7 +31,8 @@ def create_app(
     Raises OptionError for two models of one name, and what opening a model raises.
     """
     options = options or build(Options, words)
-    models = Models(sources, options, runtime or Runtime())
+    metrics = Metrics()
+    models = Models(sources, options, runtime or Runtime(), metrics)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -43,7 +45,7 @@ def create_app(
         app.include_router(find("serve.routes", name).router(models, options))
     app.add_exception_handler(HTTPException, _no_such_route)
     app.add_exception_handler(Refused, _refused)
-    app.add_middleware(Limits, options=options)
+    app.add_middleware(Limits, options=options, metrics=metrics)
     return app
 
 

@@ -6,13 +6,15 @@ from collections.abc import Awaitable, Collection
 from typing import Any, TypeVar
 
 from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
 
 from penjing.core.errors import nearest
 from penjing.serve import Options
 from penjing.serve.errors import Refused
+from penjing.serve.limits import NOTED
+from penjing.serve.models import Models, Served
 
 T = TypeVar("T")
 BODY_S = 30.0  # that a client may take to send a body
@@ -35,6 +37,16 @@ async def read(request: Request) -> bytes:
         raise _left() from None
 
 
+def model_of(request: Request, models: Models, name: str | None = None) -> Served:
+    """The model of a request, by its path or by `name`, noted for the log.
+
+    Raises Refused with 404 where there is none.
+    """
+    served = models[request.path_params["name"] if name is None else name]
+    request.scope.get(NOTED, {})["model"] = served.name
+    return served
+
+
 async def body_of(request: Request, known: Collection[str], options: Options) -> dict[str, Any]:
     """The JSON object that a request carries, whatever its Content-Type says; of an upload its files as "inputs".
 
@@ -47,7 +59,10 @@ async def body_of(request: Request, known: Collection[str], options: Options) ->
         return await _uploaded(request, known, options)
     if kind.startswith(("image/", "audio/", "video/")):
         raise Refused(415, f"a body of {kind}", "unsupported_type", wanted=f"JSON, or {FORM} with parts named {FILE!r}")
-    body = object_of(await read(request))
+    content = await read(request)
+    if options.log_inputs:
+        request.scope.get(NOTED, {})["body"] = content.decode("utf-8", "replace")
+    body = object_of(content)
     for name in body:
         if name not in known:
             raise Refused(422, f"no field {name[:60]!r} here", "bad_input", wanted=nearest(name, known))
@@ -60,7 +75,7 @@ def object_of(content: bytes) -> dict[str, Any]:
     Raises Refused for anything else.
     """
     try:
-        found = json.loads(content)
+        found = json.loads(content.decode())
     except json.JSONDecodeError as error:
         raise _no_json(str(error)) from None
     except UnicodeDecodeError:
@@ -78,21 +93,20 @@ def _no_json(said: str) -> Refused:
 
 async def _uploaded(request: Request, known: Collection[str], options: Options) -> dict[str, Any]:
     await read(request)  # in its time, and kept for the parser
-    try:
-        form = await request.form(max_files=options.most_rows, max_fields=len(known) + options.most_rows, max_part_size=options.most_body)
-    except MultiPartException as error:
-        raise Refused(
-            400, f"the upload cannot be read: {error.message}", "bad_upload", wanted=f"{FORM} with parts named {FILE!r}"
-        ) from None
     body: dict[str, Any] = {"inputs": []}
-    for name, value in form.multi_items():
-        if name == FILE:
-            body["inputs"].append(await value.read() if isinstance(value, UploadFile) else value)
-        elif name in known and isinstance(value, str):
-            body[name] = {"true": True, "false": False}.get(value, value)
-        else:
-            raise Refused(422, f"no part {name[:60]!r} here", "bad_input", wanted=nearest(name, [FILE, *known]))
-    await form.close()
+    most = {"max_files": options.most_rows, "max_fields": len(known) + options.most_rows, "max_part_size": options.most_body}
+    try:
+        async with request.form(**most) as form:
+            for name, value in form.multi_items():
+                if name == FILE:
+                    body["inputs"].append(await value.read() if isinstance(value, UploadFile) else value)
+                elif name in known and isinstance(value, str):
+                    body[name] = {"true": True, "false": False}.get(value, value)
+                else:
+                    raise Refused(422, f"no part {name[:60]!r} here", "bad_input", wanted=nearest(name, [FILE, *known]))
+    except HTTPException as error:  # what starlette makes of its parser's
+        wanted = f"{FORM} with at most {options.most_rows} parts named {FILE!r}"
+        raise Refused(400, f"the upload cannot be read: {error.detail}", "bad_upload", wanted=wanted) from None
     return body
 
 

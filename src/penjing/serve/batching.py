@@ -46,17 +46,17 @@ class Batcher:
     """A bounded queue, and a thread that asks the model for what waits in it.
 
     answer   (entries of each row, whether chances are wanted) -> an answer for each
-    seen     told of each batch: rows, tokens, seconds
+    seen     told of each batch: rows, tokens, seconds, and how many rows wait now
     """
 
     def __init__(
         self, name: str, answer: Callable[[Sequence[Entries], bool], Sequence[Answer]], *, batch_rows: int, batch_tokens: int, wait: float,
-        queue: int, pads: bool = True, seen: Callable[[int, int, float], None] = lambda *_: None,
+        queue: int, pads: bool = True, seen: Callable[[int, int, float, int], None] = lambda *_: None,
     ):  # fmt: skip
         self._answer, self._batch_rows, self._batch_tokens, self._wait, self._most = answer, batch_rows, batch_tokens, wait / 1000, queue
         self._pads, self._seen = pads, seen
         self._waiting: list[Row] = []
-        self._changed, self._closing, self._computing = threading.Condition(), False, 0
+        self._changed, self._closing = threading.Condition(), False
         self._thread = threading.Thread(target=self._run, name=f"batches of {name}", daemon=True)
         self._thread.start()
 
@@ -100,7 +100,7 @@ class Batcher:
         while batch := self._next():
             begun = time.perf_counter()
             answers = self._answered(batch)
-            self._seen(len(batch), max(row.length for row in batch) * len(batch), time.perf_counter() - begun)
+            self._seen(len(batch), sum(row.length for row in batch), time.perf_counter() - begun, self.waiting)
             for loop in {row.job.loop for row in batch}:
                 mine = [(row, answer) for row, answer in zip(batch, answers) if row.job.loop is loop]
                 with contextlib.suppress(RuntimeError):  # that loop was closed before its answer came

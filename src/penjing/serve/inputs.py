@@ -15,6 +15,7 @@ from penjing.core.image import Image
 from penjing.core.kinds import MEDIA
 from penjing.core.media import Media
 from penjing.core.sound import Sound
+from penjing.engine.load import goes_on
 from penjing.serve import Options
 from penjing.serve.errors import Refused
 
@@ -57,12 +58,14 @@ def row_of(value: Any, place: str, task: Task, options: Options) -> Example:
             raise _refused(place, value, wanted_of(task)) from error
     if not isinstance(value, dict):
         raise _refused(place, value, wanted_of(task))
-    if task.generates and "messages" in value:
-        return {"messages": messages_of(value["messages"], f"{place}.messages", options)}
     if "tokens" in columns and "tokens" not in value and "text" in value:
+        _require_known(value, ["text"], place)
         return task.row_of(text_of(value["text"], f"{place}.text", options))
-    if task.generates and "prompt" in value:
-        columns = {"prompt": str}
+    if goes_on(task):
+        if "messages" in value:
+            _require_known(value, ["messages"], place)
+            return {"messages": messages_of(value["messages"], f"{place}.messages", options)}
+        columns = {"prompt": str} if "prompt" in value else columns
     _require_known(value, columns, place)
     row: Example = {}
     for name, kind in columns.items():
@@ -70,7 +73,7 @@ def row_of(value: Any, place: str, task: Task, options: Options) -> Example:
             raise Refused(422, f"{place} has no {name}", "bad_input", wanted=wanted_of(task))
         within = f"{place}.{name}"
         row[name] = words_of(value[name], within, options) if kind is list else text_of(value[name], within, options)
-    return task.row_of(row["text"]) if task.generates and "text" in row and "prompt" not in row else row
+    return task.asked(row)
 
 
 def text_of(value: Any, place: str, options: Options) -> str:

@@ -1,73 +1,89 @@
-"""What holds for every request, whatever its route: the size of bodies, headers that keep browsers safe, errors as JSON."""
+"""What holds for every request, whatever its route: who may ask, how long a body may be, safe headers, errors as JSON."""
 
-import json
-import sys
+import ipaddress
 import time
 import traceback
-from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from penjing.serve import Options
 from penjing.serve.errors import Refused
+from penjing.serve.logs import log
+from penjing.serve.metrics import NO_MODEL, Metrics
+from penjing.serve.tokens import Tokens
 
 HEADERS = {
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
-    "cross-origin-resource-policy": "same-origin",
-    "cache-control": "no-store",
-    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    b"x-content-type-options": b"nosniff",
+    b"x-frame-options": b"DENY",
+    b"referrer-policy": b"no-referrer",
+    b"cross-origin-resource-policy": b"same-origin",
+    b"cache-control": b"no-store",
+    b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
 }
 """Of every answer that does not say otherwise."""
+OPEN = {"/", "/health", "/ready", "/ping", "/v2/health/live", "/v2/health/ready"}
+"""Paths that need no token: the page, which asks for one, and what probes ask."""
+NOTED = "penjing"
+"""The key of a request's scope under which routes note facts for its line in the log: {"model": ..., "rows": ...}."""
 
 
 class Limits:
     """ASGI middleware around the whole app."""
 
-    def __init__(self, app: ASGIApp, options: Options):
-        self._app, self._options = app, options
+    def __init__(self, app: ASGIApp, options: Options, metrics: Metrics):
+        self._app, self._options, self._metrics = app, options, metrics
+        self._tokens = Tokens(options.token_file) if options.token_file else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         begun, status = time.perf_counter(), 0
+        noted: dict[str, Any] = {}
+        scope[NOTED] = noted
 
         async def with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(raw=message["headers"])
-                for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
+                named = {name for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(each for each in HEADERS.items() if each[0] not in named)]
             await send(message)
 
         try:
-            await self._app(scope, self._bounded(scope, receive), with_headers)
+            headers = dict(scope["headers"])
+            self._require_welcome(scope, headers)
+            await self._app(scope, self._bounded(headers, receive), with_headers)
         except Refused as refused:
             await refused.response()(scope, receive, with_headers)
         except Exception:  # a mistake of penjing, whose trace belongs in the log and not in the answer
-            log(level="error", path=scope["path"], trace=traceback.format_exc())
+            noted["trace"] = traceback.format_exc()
             if not status:
                 await Refused(500, "the server made a mistake; its log says which", "mistake").response()(scope, receive, with_headers)
         finally:
-            log(
-                level="info", method=scope["method"], path=scope["path"][:200], status=status,
-                ms=round(1000 * (time.perf_counter() - begun), 2), client=(scope.get("client") or ["?"])[0],
-            )  # fmt: skip
+            self._tell(scope, noted, status or 499, time.perf_counter() - begun)  # of none: it was cancelled
         return None
 
-    def _bounded(self, scope: Scope, receive: Receive) -> Receive:
+    def _require_welcome(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
+        """Raise Refused with 401 without a token where one is needed, with 403 for what a foreign page makes a browser send."""
+        if self._tokens and scope["path"] not in OPEN and not self._tokens.allow(headers.get(b"authorization", b"")):
+            wanted = "a header Authorization: Bearer TOKEN, with a token of the server's file"
+            raise Refused(401, "no token, or a wrong one", "no_token", wanted=wanted, headers={"WWW-Authenticate": "Bearer"})
+        origin = headers.get(b"origin")
+        if origin and scope["method"] != "GET" and urlsplit(origin.decode("latin-1")).netloc != headers.get(b"host", b"").decode("latin-1"):
+            raise Refused(
+                403, "a page of another origin asks", "other_origin", wanted="a request of this server's own page, or of a program"
+            )
+
+    def _bounded(self, headers: dict[bytes, bytes], receive: Receive) -> Receive:
         """Receive, for a body that is not too long.
 
         Raises Refused with 413.
         """
         most = self._options.most_body
-        said = next((value for name, value in scope["headers"] if name == b"content-length"), None)
-        if said is not None:
-            if int(said) > most:  # a parser of HTTP lets digits alone pass
+        if b"content-length" in headers:
+            if int(headers[b"content-length"]) > most:  # a parser of HTTP lets digits alone pass
                 raise self._too_long()
             return receive
         read = 0
@@ -86,8 +102,38 @@ class Limits:
         wanted = f"at most {self._options.most_body:,} bytes"
         return Refused(413, "the body is too long", "too_large", wanted=wanted, headers={"Connection": "close"})
 
+    def _tell(self, scope: Scope, noted: dict[str, Any], status: int, seconds: float) -> None:
+        endpoint = scope.get("endpoint")
+        route = f"{endpoint.__module__.rsplit('.', 1)[-1]}.{endpoint.__name__}" if endpoint else "none"
+        self._metrics.request(route, noted.get("model", NO_MODEL), status, seconds)
+        if self._options.log == "all" or (self._options.log == "errors" and status >= 500):
+            client = (scope.get("client") or ("unknown",))[0]
+            level = "error" if status >= 500 else "info"
+            log(level, method=scope["method"], path=scope["path"][:200], status=status, ms=round(1000 * seconds, 2), client=client, **noted)
 
-def log(**facts: Any) -> None:
-    """One line of JSON on standard error."""
-    line: Mapping[str, Any] = {"time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()), **facts}
-    print(json.dumps(line, ensure_ascii=False), file=sys.stderr, flush=True)
+
+class OnlyHere:
+    """ASGI middleware of a server that only this machine reaches and that asks for no token: the host must be one of this machine's names.
+
+    A page that somebody here looks at may otherwise give its own name this machine's address, and read what it likes.
+    """
+
+    def __init__(self, app: ASGIApp, host: str):
+        self._app, self._hosts = app, {"localhost", host}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            named = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
+            if not self._is_here(named):
+                wanted = "the name localhost, or --token-file for a server that others call by another"
+                return await Refused(403, f"{named[:80]!r} is no name of this machine", "other_host", wanted=wanted).response()(
+                    scope, receive, send
+                )
+        return await self._app(scope, receive, send)
+
+    def _is_here(self, named: str) -> bool:
+        try:
+            host = urlsplit(f"//{named}").hostname or ""
+            return host in self._hosts or ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return False

@@ -1,9 +1,10 @@
 """The models of a server, by name."""
 
 import asyncio
+import contextlib
 import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,9 @@ from penjing.serve import Options
 from penjing.serve.batching import Batcher
 from penjing.serve.errors import Refused
 from penjing.serve.hosted import Answer, Entries, Hosted
+from penjing.serve.metrics import Metrics
 
+LOOK_S = 0.02  # between two looks whether a model that is to leave is still asked
 AT_ONCE = 4000  # characters that are encoded in the thread of the requests, about a millisecond; more are in a thread beside it
 
 
@@ -30,15 +33,16 @@ class Served:
     state       "ready", or "leaving" once it takes no more requests
     """
 
-    def __init__(self, hosted: Hosted, options: Options):
+    def __init__(self, hosted: Hosted, options: Options, metrics: Metrics):
         self.hosted, self.created = hosted, int(time.time())
         self.num_bytes, self.state = hosted.base.bytes(), "ready"
         self.batcher = Batcher(
             hosted.name, hosted.answer, batch_rows=options.batch_rows, batch_tokens=options.batch_tokens, wait=options.wait,
-            queue=options.queue, pads=hosted.pads,
+            queue=options.queue, pads=hosted.pads, seen=partial(metrics.batch, hosted.name),
         )  # fmt: skip
         text = hosted.task.media == "text"
         self._aside = copy.deepcopy(hosted.processor) if text else hosted.processor  # a tokenizer is for one thread at a time
+        self._users = 0
         self._pool = ThreadPoolExecutor(1 if text else cores(), f"encoding for {hosted.name}")
 
     @property
@@ -51,11 +55,13 @@ class Served:
 
         Raises Refused for a row that cannot be encoded, and where too many wait.
         """
-        encoded = await self._encoded(rows)
-        lengths = [*map(self.hosted.length, encoded)]
-        if self.hosted.task.media == "text" and not all(lengths):
-            raise Refused(422, f"inputs[{lengths.index(0)}] holds nothing that this model reads", "bad_input", wanted="a text of words")
-        return await self.batcher.ask(encoded, lengths, probabilities)
+        with self._used():
+            encoded = await self._encoded(rows)
+            lengths = [*map(self.hosted.length, encoded)]
+            if not all(lengths):
+                said = f"inputs[{lengths.index(0)}] holds nothing that this model reads"
+                raise Refused(422, said, "bad_input", wanted="a text of words")
+            return await self.batcher.ask(encoded, lengths, probabilities)
 
     async def _encoded(self, rows: Sequence[Example]) -> list[Entries]:
         if self.hosted.task.media == "text" and _characters(rows) <= AT_ONCE:
@@ -70,21 +76,33 @@ class Served:
         except PenjingError as error:
             raise Refused.of(error, f"inputs[{number}]") from error
 
-    def close(self) -> None:
-        """Answer what waits, and end."""
+    @contextlib.contextmanager
+    def _used(self) -> Iterator[None]:
+        """While the body runs the model stays."""
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+
+    async def close(self) -> None:
+        """Answer who asks, and end; nobody may find the model any more."""
+        self.state = "leaving"
+        while self._users:
+            await asyncio.sleep(LOOK_S)
+        await asyncio.get_running_loop().run_in_executor(None, self.batcher.close)
         self._pool.shutdown()
-        self.batcher.close()
 
 
 class Models:
     """Name -> model; opened before the first request, so that errors come first."""
 
-    def __init__(self, sources: Sequence[ModelDir | str | Path], options: Options, runtime: Runtime):
-        self.options, self.runtime = options, runtime
+    def __init__(self, sources: Sequence[ModelDir | str | Path], options: Options, runtime: Runtime, metrics: Metrics):
+        self.options, self.runtime, self.metrics = options, runtime, metrics
         self._served: dict[str, Served] = {}
         load.require_device(runtime)
         for name, base in _named([ModelDir.open(source, runtime) for source in sources]).items():
-            self._served[name] = Served(Hosted(name, base, runtime), options)
+            self._served[name] = Served(Hosted(name, base, runtime), options, metrics)
 
     def __iter__(self) -> Any:
         return iter(self._served.values())
@@ -100,8 +118,7 @@ class Models:
 
     async def close(self) -> None:
         """Answer what waits everywhere, and end."""
-        loop = asyncio.get_running_loop()
-        await asyncio.gather(*(loop.run_in_executor(None, partial(served.close)) for served in self._served.values()))
+        await asyncio.gather(*(served.close() for served in self._served.values()))
 
 
 def name_of(base: ModelDir) -> str:

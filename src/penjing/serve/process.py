@@ -1,7 +1,9 @@
 """The server as a process: a socket, uvicorn behind it, an end that loses nothing."""
 
 import contextlib
+import logging
 import os
+import resource
 import signal
 import socket
 from collections.abc import Iterator, Sequence
@@ -15,8 +17,12 @@ from penjing.core.progress import say
 from penjing.core.runtime import Runtime
 from penjing.serve import Options
 from penjing.serve.app import create_app
+from penjing.serve.limits import OnlyHere
+from penjing.serve.logs import Lines
+from penjing.serve.protocol import Guarded
 
 BACKLOG = 2048
+SPARE_FILES = 100  # for models, libraries and the log, beside connections
 
 
 def run(models: Sequence[ModelDir | str | Path], options: Options, runtime: Runtime | None) -> None:
@@ -29,11 +35,22 @@ def run(models: Sequence[ModelDir | str | Path], options: Options, runtime: Runt
         listening.listen(BACKLOG)  # so that who reads the next line can connect
         say(f"serving {', '.join(served.name for served in app.state.models)} at http://{shown}:{port}", runtime.quiet)
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, server_header=False, date_header=False, backlog=BACKLOG, ws="none",
-            timeout_graceful_shutdown=max(1, round(options.drain)),
+            app if options.token_file else OnlyHere(app, options.host), http=Guarded, ws="none", log_config=None, access_log=False,
+            server_header=False, date_header=False, backlog=BACKLOG, timeout_graceful_shutdown=max(1, round(options.drain)),
         )  # fmt: skip
+        logging.basicConfig(level=logging.WARNING, handlers=[Lines()], force=True)
+        Guarded.most = min(options.connections, _most_files() - SPARE_FILES)
         with _quiet_signals():
             uvicorn.Server(config).run(sockets=[listening])
+
+
+def _most_files() -> int:
+    """How many files and connections this process may open: as many as the system lets it ask for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        with contextlib.suppress(ValueError, OSError):  # a system may say one number and grant another
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def _bound(options: Options) -> socket.socket:

@@ -1,6 +1,7 @@
-"""Whether the server lives and is ready, for probes."""
+"""Whether the server lives and is ready, for probes; how it fares, for Prometheus."""
 
 from fastapi import APIRouter
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -10,7 +11,7 @@ from penjing.serve.models import Models
 
 
 def router(models: Models, options: Options) -> APIRouter:
-    """GET /health while the process answers at all, /ready while every model does."""
+    """GET /health while the process answers at all, /ready while every model does, /metrics."""
 
     async def health(request: Request) -> Response:
         return as_json({"status": "ok"})
@@ -18,7 +19,11 @@ def router(models: Models, options: Options) -> APIRouter:
     async def ready(request: Request) -> Response:
         return as_json({"status": "ready", "models": [served.name for served in models]})
 
+    async def metrics(request: Request) -> Response:
+        return Response(models.metrics.page(), media_type=CONTENT_TYPE_LATEST)
+
     routes = APIRouter()
     routes.add_route("/health", health, ["GET"])
     routes.add_route("/ready", ready, ["GET"])
+    routes.add_route("/metrics", metrics, ["GET"])
     return routes

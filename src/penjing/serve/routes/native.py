@@ -14,7 +14,7 @@ from penjing.core.errors import ModelError
 from penjing.engine import card
 from penjing.engine.load import task_name
 from penjing.serve import Options
-from penjing.serve.asking import answered, body_of, flag_of
+from penjing.serve.asking import answered, body_of, flag_of, model_of
 from penjing.serve.errors import Refused, as_json
 from penjing.serve.hosted import Answer
 from penjing.serve.inputs import rows_of
@@ -27,8 +27,9 @@ def router(models: Models, options: Options) -> APIRouter:
 
     async def predict(request: Request) -> Response:
         begun = time.perf_counter()
-        served = models[request.path_params["name"]]
+        model_of(request, models)  # before its body is read
         body = await body_of(request, ("inputs", "probabilities"), options)
+        served = model_of(request, models)
         probabilities = flag_of(body, "probabilities") and bool(served.hosted.task.labels)
         rows = rows_of(body.get("inputs"), served.hosted.task, options)
         answers = await answered(request, served.predict(rows, probabilities), options)
@@ -40,10 +41,10 @@ def router(models: Models, options: Options) -> APIRouter:
         return as_json({"object": "list", "data": [facts_of(served) for served in models]})
 
     async def one(request: Request) -> Response:
-        return as_json(whole_of(models[request.path_params["name"]], options))
+        return as_json(whole_of(model_of(request, models), options))
 
     async def its_card(request: Request) -> Response:
-        served = models[request.path_params["name"]]
+        served = model_of(request, models)
         try:
             report = card.report_of(served.hosted.base)
         except ModelError:

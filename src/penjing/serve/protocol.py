@@ -1,0 +1,79 @@
+"""HTTP of a connection: uvicorn's, and no patience with those that send heads without end, or none at all, or are too many."""
+
+import asyncio
+import json
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from penjing.serve.errors import Refused
+from penjing.serve.limits import HEADERS
+
+HEAD_S = 10.0  # that the head of a request may take
+HEAD_BYTES = 64 * 1024
+
+
+class Guarded(HttpToolsProtocol):
+    """One connection.
+
+    most   connections at a time; a process has one number for all, since uvicorn makes them
+    """
+
+    most = 4096
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._in_head, self._head_bytes = True, 0
+        self._late: asyncio.TimerHandle | None = self.loop.call_later(HEAD_S, self._too_late)
+        if len(self.connections) > self.most:
+            self._refuse(Refused(503, "too many connections", "too_many_connections", wanted="fewer connections, or later", later=True))
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        super().data_received(data)
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES:
+                self._refuse(Refused(431, "the head of the request is too long", "head_too_long", wanted=f"at most {HEAD_BYTES:,} bytes"))
+            elif self._late is None:
+                self._late = self.loop.call_later(HEAD_S, self._too_late)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._in_time()
+        super().connection_lost(exc)
+
+    def on_headers_complete(self) -> None:
+        self._in_head, self._head_bytes = False, 0
+        self._in_time()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_head = True
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(Refused(400, "this is no HTTP that can be read", "bad_http", wanted="a request of HTTP/1.1"))
+
+    def _in_time(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _too_late(self) -> None:
+        self._refuse(
+            Refused(408, "the head of the request did not come in time", "slow_client", wanted=f"a whole head within {HEAD_S:g} s")
+        )
+
+    def _refuse(self, refused: Refused) -> None:
+        """Answer what is no request yet, and hang up."""
+        if self.transport.is_closing():
+            return
+        content = json.dumps(refused.told(), ensure_ascii=False).encode()
+        said: dict[Any, Any] = {
+            **HEADERS, b"content-type": b"application/json", b"content-length": b"%d" % len(content), b"connection": b"close",
+            **{name.lower().encode(): value.encode() for name, value in refused.headers.items()},
+        }  # fmt: skip
+        head = b"".join(b"%b: %b\r\n" % each for each in said.items())
+        self.transport.write(STATUS_LINE[refused.status] + head + b"\r\n" + content)
+        self.transport.close()
