@@ -49,11 +49,11 @@ class Hosted:
         return max(map(self.task.length, entries)) * len(entries)
 
     def facts(self) -> dict[str, Any]:
-        """What a client must know to ask well: "shape" (K, H, W) of an image as the model reads it, "chat" whether a writer reads messages."""
+        """What a client must know to ask well: of images the "shape" (K, H, W) that the model reads, of writers whether they "chat"."""
         if self.task.media == "image":
             (entry,) = self.encode({"image": Image(numpy.zeros((64, 64), numpy.uint8), "blank")})
             return {"shape": [*entry["pixel_values"].shape]}
-        return {"chat": self.processor.chat_template is not None} if self.task.generates else {}
+        return {"chat": bool(self.processor.chat_template)} if self.task.generates else {}
 
     def answer(self, rows: Sequence[Entries], probabilities: bool = False) -> list[Answer]:
         """The answers to rows, as one batch."""

@@ -10,7 +10,7 @@ function article(answer) {
     "article", { "aria-busy": answer.writing ? "true" : false },
     el("h2", {}, info.id), el("p", { class: "kicker" }, facts),
     (answer.turns ?? []).map((turn) => el("p", { class: "turn" }, turn.content)),
-    value(answer), prediction ? [marks(prediction, asked), bars(answer)] : null,
+    value(answer), prediction ? bars(answer) : null,
     el("p", { class: "hint" }, timing(answer)), why ? explained(why, asked) : null,
   );
 }
@@ -21,7 +21,10 @@ function value(answer) {
     return answer.place;
   }
   const text = told(answer);
-  return el("p", { class: text.length > 40 ? "answer long" : "answer", dir: "auto" }, text);
+  const marked = marks(answer.prediction, answer.asked);
+  if (marked && answer.prediction.words) return marked; // the text says it all
+  const first = answer.info.embeds && answer.asked.rows.length > 1 ? el("p", { class: "hint" }, t("nearest to the first")) : null;
+  return [first, el("p", { class: text.length > 40 ? "answer long" : "answer", dir: "auto" }, text), marked];
 }
 
 function told({ info, asked, prediction }) {
@@ -62,8 +65,7 @@ function bars(answer) {
   if (info.embeds) all = near(prediction, asked);
   else if (prediction.probabilities && !Array.isArray(prediction.probabilities))
     all = Object.entries(prediction.probabilities).map(([label, share]) => ({ label, share, shown: percent(share) }));
-  else if (typeof prediction.score === "number" && !info.generates)
-    return el("ol", { class: "bars" }, bar({ label: told(answer), share: prediction.score, shown: percent(prediction.score) }));
+  else if (typeof prediction.score === "number" && !prediction.words) all = [{ label: told(answer), share: prediction.score, shown: percent(prediction.score) }];
   all.sort((a, b) => b.share - a.share);
   const rest = all.slice(MOST_BARS);
   if (rest.length && !info.embeds) {
@@ -74,7 +76,7 @@ function bars(answer) {
 }
 
 const bar = ({ label, share, shown }) =>
-  el("li", {}, el("span", {}, label), el("span", { class: "share" }, shown), el("i", { weight: Math.max(0, Math.min(1, share)) }));
+  el("li", {}, el("span", {}, label), el("i", { weight: Math.max(0, Math.min(1, share)) }), el("span", { class: "n" }, shown));
 
 function near(prediction, asked) {
   // the other texts by the cosine of their vectors with the first one's
@@ -113,7 +115,7 @@ function explained(why, asked) {
   );
 }
 
-const named = (unit) => unit.text ?? ["row", "column", "moment", "pitch"].filter((name) => name in unit).map((name) => `${t(name)} ${unit[name] + 1}`).join(", ");
+const named = (unit) => unit.text ?? ["row", "column", "moment", "pitch"].filter((name) => name in unit).map((name) => `${t(name)} ${unit[name]}`).join(", ");
 
 function words(units, texts, most) {
   return [...new Set(units.map((unit) => unit.column))].map((column) => {

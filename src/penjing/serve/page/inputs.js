@@ -8,10 +8,10 @@ const field = (name, control) => el("label", {}, said(name), control);
 
 function textInput(info) {
   const names = Object.keys(info.columns);
-  const writes = info.task === "text-generation";
+  const writes = info.generates;
   const title = (name) => {
     if (info.embeds) return "One text a line";
-    if (writes) return info.chat ? "Message" : "Prompt";
+    if (info.task === "text-generation") return info.chat ? "Message" : "Prompt";
     return names.length > 1 ? (COLUMNS[name] ?? name) : "Text";
   };
   const areas = names.map((name) => el("textarea", { name, rows: info.embeds || name === "context" ? 5 : names.length > 1 ? 2 : 3, dir: "auto" }));
@@ -75,6 +75,7 @@ function imageInput(info) {
     pad?.clear();
     picture = preview.src = uri;
     preview.hidden = !(await preview.decode().then(() => true, () => false)); // the server may read what the browser cannot show
+    preview.classList.toggle("tiny", preview.naturalWidth <= DRAWN);
     ask();
   };
   $("inputs").replaceChildren(pad?.node ?? "", chosen("image/*", "Choose an image, or drop one here", async (file) => show(await dataUri(file)), preview));
@@ -91,7 +92,7 @@ function drawing(height, width, done) {
   const small = el("canvas", { class: "small", width, height, role: "img", "data-t-label": "As the model sees it" });
   const mark = el("span", { class: "pen" });
   const ink = pad.getContext("2d", { willReadFrequently: true });
-  Object.assign(ink, { strokeStyle: "#fff", lineWidth: PAD / 9, lineCap: "round", imageSmoothingEnabled: false });
+  Object.assign(ink, { strokeStyle: "#fff", lineWidth: Math.max(PAD / 10, 1.3 * side), lineCap: "round", imageSmoothingEnabled: false });
   const pen = { x: pad.width / 2, y: pad.height / 2, down: false };
 
   const look = () => {

@@ -32,7 +32,7 @@ function translate() {
 }
 
 const say = (text) => ($("said").textContent = text);
-const percent = (share) => new Intl.NumberFormat(state.language, { style: "percent", maximumFractionDigits: 1 }).format(share);
+const percent = (share) => new Intl.NumberFormat(state.language, { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 }).format(share);
 const short = (x) => (Math.abs(x) >= 100 ? String(Math.round(x)) : x.toPrecision(3)).replace("-", "−");
 const median = (all) => [...all].sort((a, b) => a - b)[Math.floor((all.length - 1) / 2)];
 
@@ -93,14 +93,17 @@ async function ask() {
   const asked = state.input.read();
   if (!asked) return say(t("There is nothing to ask about yet."));
   await busy(async (signal) => {
-    const fresh = names().map((name) => ({ info: state.infos[name], asked, text: "" }));
-    const writes = fresh[0].info.task === "text-generation";
-    if (writes) draw(fresh);
-    for (const answer of fresh) await (writes ? written(answer, signal) : predicted(answer, signal)); // in turn, so that neither slows the other
-    if (fresh[0].info.chat) state.input.clear();
-    if (fresh.length > 1) note(fresh);
-    draw(fresh);
-    say(fresh.map((answer) => `${answer.info.id}: ${told(answer)}.`).join(" ") + (fresh.length > 1 ? ` ${t(state.log[0].alike ? "They agree." : "They differ.")}` : ""));
+    const all = names().map((name) => ({ info: state.infos[name], asked, text: "" }));
+    if (all[0].info.generates) draw(all);
+    try {
+      for (const answer of all) await (answer.info.generates ? written : predicted)(answer, signal); // in turn: neither slows the other
+    } finally {
+      if (state.running.signal === signal) draw(all.filter((answer) => answer.prediction)); // else another question has begun
+    }
+    if (all[0].info.chat) state.input.clear();
+    const both = all.length > 1 ? t(note(all) ? "They agree." : "They differ.") : "";
+    compared();
+    say([...all.map((answer) => `${answer.info.id}: ${told(answer)}.`), both].join(" "));
   });
 }
 
@@ -144,13 +147,15 @@ async function written(answer, signal) {
       tokens = event.usage?.completion_tokens ?? tokens;
       answer.place.textContent = answer.text;
     }
-  } finally {
-    answer.ms = performance.now() - begun;
-    answer.rate = tokens > 1 ? (1000 * (tokens - 1)) / (answer.ms - answer.first) : 0;
-    answer.prediction = { value: answer.text };
-    if (info.chat) info.turns = [...answer.turns, { role: "assistant", content: answer.text }];
-    draw(state.shown);
+  } catch (error) {
+    if (error.code === "no_generation") return predicted(answer, signal); // it does not write token by token
+    if (!answer.text) throw error;
+    tell(error); // what came before it stays
   }
+  const ms = performance.now() - begun;
+  Object.assign(answer, { ms, rate: tokens > 1 ? (1000 * (tokens - 1)) / (ms - answer.first) : 0, prediction: { value: answer.text } });
+  if (info.chat) info.turns = [...answer.turns, { role: "assistant", content: answer.text }];
+  draw(state.shown);
 }
 
 async function why() {
@@ -173,6 +178,7 @@ const heaviest = (why) => [...why.units].sort((a, b) => b.score - a.score).slice
 function note(answers) {
   const [a, b] = answers.map((answer) => ({ id: answer.info.id, told: told(answer), number: answer.prediction.value, ms: answer.ms, bytes: answer.info.bytes }));
   state.log.unshift({ shown: answers[0].asked.shown, a, b, alike: a.told === b.told });
+  return a.told === b.told;
 }
 
 function compared() {
@@ -187,7 +193,7 @@ function compared() {
   const [fast, slow] = sides.sort((a, b) => a.middle - b.middle);
   $("agreement").textContent = [
     numbers.length ? t("The answers differ by {x} in the mean.", facts) : t("{n} of {m} answers agree.", facts),
-    t("In the middle {a} takes {x} ms and {b} {y} ms.", { a: fast.id, x: short(fast.middle), b: slow.id, y: short(slow.middle) }),
+    t("Median time: {a} {x} ms, {b} {y} ms.", { a: fast.id, x: short(fast.middle), b: slow.id, y: short(slow.middle) }),
     fast.bytes < slow.bytes ? t("{a} is {x} × as fast, in {y} × fewer bytes.", { a: fast.id, x: short(slow.middle / fast.middle), y: short(slow.bytes / fast.bytes) }) : "",
   ].join(" ");
   const head = [t("asked"), first, second, t("alike"), `${first}, ms`, `${second}, ms`].map((name, i) => el("th", { scope: "col", class: i > 3 ? "n" : "" }, name));
@@ -199,7 +205,7 @@ function compared() {
   $("log").replaceChildren(el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows));
 }
 
-const clipped = (text) => (text.length > 80 ? `${text.slice(0, 79)}…` : text);
+const clipped = (text, most = 80) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
 
 function draw(answers) {
   state.shown = answers;
@@ -236,7 +242,7 @@ async function card(info) {
   const shows = [...differ.map((each) => each.show), ...samples].filter((show) => (info.media === "text" ? show.text && Object.keys(info.columns).length === 1 && !info.embeds : show[info.media]));
   const body = { inputs: [info.media === "text" && Object.keys(info.columns).length > 1 ? Object.fromEntries(Object.keys(info.columns).map((name) => [name, "..."])) : "..."] };
   $("tries").hidden = !shows.length;
-  $("tries").replaceChildren(said("Try"), ...shows.slice(0, MOST_TRIES).map((show, i) => el("button", { type: "button", "aria-label": show.text ? false : t("Example {n}", { n: i + 1 }), onclick: () => tried(show) }, show.text ? show.text.slice(0, 60) : el("img", { src: show.image, alt: "" }))));
+  $("tries").replaceChildren(said("Try"), ...shows.slice(0, MOST_TRIES).map((show, i) => el("button", { type: "button", "aria-label": show.text ? false : t("Example {n}", { n: i + 1 }), onclick: () => tried(show) }, show.text ? clipped(show.text, 42) : el("img", { src: show.image, alt: "" }))));
   $("card").hidden = false;
   $("card").lastElementChild.replaceChildren(
     el("pre", { tabindex: 0 }, found.summary), el("h3", { "data-t": "From a program" }, t("From a program")),

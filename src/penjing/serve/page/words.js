@@ -16,7 +16,7 @@ const CHINESE = {
   "{x} tokens a second": "每秒 {x} 个词元", "no answer": "无答案", "nothing": "无", "{n} others": "其余 {n} 个",
   "nearest to the first": "与第一段最近", "They agree.": "答案一致。", "They differ.": "答案不同。", "yes": "一致", "no": "不同", "asked": "输入",
   "alike": "一致？", "{n} of {m} answers agree.": "{m} 个答案中 {n} 个一致。", "The answers differ by {x} in the mean.": "答案平均相差 {x}。",
-  "In the middle {a} takes {x} ms and {b} {y} ms.": "用时中位数：{a} {x} 毫秒，{b} {y} 毫秒。",
+  "Median time: {a} {x} ms, {b} {y} ms.": "用时中位数：{a} {x} 毫秒，{b} {y} 毫秒。",
   "{a} is {x} × as fast, in {y} × fewer bytes.": "{a} 的速度是 {x} 倍，字节数是 1/{y}。",
   "speaks for it": "支持", "speaks against it": "反对", "time goes to the right, pitch upward": "向右为时间，向上为音高",
   "What weighs most": "权重最大的部分", "part": "部分", "score": "得分", "row": "行", "column": "列", "moment": "时刻", "pitch": "音高",

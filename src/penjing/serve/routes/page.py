@@ -15,6 +15,7 @@ from penjing.serve.models import Models
 
 SCRIPTS = ("words.js", "inputs.js", "answers.js", "page.js")
 
+
 def router(models: Models, options: Options) -> APIRouter:
     """GET /"""
     content, policy = page()
