@@ -228,6 +228,7 @@ async function choose() {
     for (const each of names()) state.infos[each] ??= { explains: [], ...(await read(pathOf(each))) };
     const info = state.infos[name];
     state.input = INPUTS[info.media](info);
+    translate();
     $("facts").textContent = [info.task, info.engine, bytes(info.bytes)].join(" · ");
     $("method").replaceChildren(...info.explains.map((method) => el("option", {}, method)));
     draw([]);
