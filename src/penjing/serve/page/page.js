@@ -225,7 +225,7 @@ async function choose() {
   if (others.some((model) => model.id === before)) $("beside").value = before;
   $("second").hidden = !others.length;
   await busy(async () => {
-    for (const each of names()) state.infos[each] ??= { explains: [], ...(await read(pathOf(each))) };
+    for (const each of names()) state.infos[each] ??= await read(pathOf(each));
     const info = state.infos[name];
     state.input = INPUTS[info.media](info);
     translate();
