@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import re
 import shutil
 import socket
 import threading
@@ -12,6 +13,8 @@ import pytest
 import uvicorn
 
 import penjing
+from penjing.core.find import find, names
+from penjing.engine import create, load
 from penjing.serve.app import create_app
 
 pytestmark = pytest.mark.slow
@@ -234,14 +237,13 @@ def told(task, columns, **more):
     }  # fmt: skip
 
 
-def replies(model, prediction, explanation=None):
+def replies(model, prediction):
     """What stands in the place of a server of one model."""
 
     def reply(route):
         found = {"data": [model]}
         if route.request.method == "POST":
-            rows = route.request.post_data_json["inputs"]
-            found = {"ms": 1, "predictions": prediction(rows)} if route.request.url.endswith("predict") else {"explanations": [explanation]}
+            found = {"ms": 1, "predictions": prediction(route.request.post_data_json["inputs"])}
         elif not route.request.url.endswith("/v1/models"):
             found = {"summary": "", "report": {"facts": {}}} if route.request.url.endswith("card") else model
         route.fulfill(json=found)
@@ -289,13 +291,46 @@ def test_vectors_are_told_by_what_is_nearest_to_the_first_text(opened):
 def test_what_speaks_for_an_answer_is_marked_in_its_words_and_listed(opened, text_parent, runtime):
     text = "🌳 the room was lovely"
     (why,) = penjing.explain(text_parent, text, method="occlusion", runtime=runtime)
-    model = told("text-classification", ["text"], explains=["occlusion"])
-    page = ready(opened(replies=replies(model, lambda rows: [{"value": "good", "score": 0.9}], why)))
+    page = chosen(ready(opened()), "text")
     page.get_by_role("textbox", name="Text").fill(text)
     page.get_by_role("button", name="Ask").click()
+    page.get_by_label("How it is found out").select_option("occlusion")
     page.get_by_role("button", name="Why?").click()
     page.locator(".why").wait_for()
     assert page.locator(".why").inner_text() == text
     best = max(why["units"], key=lambda unit: unit["score"])["text"]
     assert best in page.locator(".why .for").all_inner_texts() and best in page.locator("#said").inner_text()
-    assert page.locator("#answers tbody th").count() == 5
+
+
+def test_what_speaks_for_a_digit_is_laid_over_it_for_either_model(opened):
+    page = ready(opened())
+    draw(page, SEVEN)
+    answers(page, 2)
+    page.get_by_role("button", name="Why?").click()
+    page.locator("#answers article:nth-child(2) svg").wait_for()
+    for i in range(2):
+        picture = page.locator("#answers svg").nth(i)
+        assert picture.locator("image").count() == 1 and 1 <= picture.locator("ellipse").count() <= 64
+
+
+@pytest.mark.skipif("openai" not in names("serve.routes"), reason="this server has no routes that stream")
+def test_a_text_is_shown_while_it_is_written_and_can_be_stopped(opened, runtime, tmp_path):
+    lines = [{"text": f"The old dog sings in garden {number}."} for number in range(99)]
+    writer = create.create("gpt-tiny", find("tasks", "text-generation").TASK(), lines, runtime)
+    writer.model.generation_config.update(do_sample=False, eos_token_id=None)
+    load.save(writer, tmp_path / "writer")
+    with serving([tmp_path / "writer"], runtime) as address:
+        page = ready(opened(address))
+        page.get_by_label("Most tokens").fill("5")
+        page.get_by_role("textbox", name="Message").fill("The old dog")
+        page.keyboard.press("Control+Enter")
+        page.get_by_text("tokens a second").wait_for()
+        page.get_by_label("Most tokens").fill("4000")
+        page.get_by_role("textbox", name="Message").fill("And then?")
+        page.keyboard.press("Control+Enter")
+        page.locator(".writing", has_text=re.compile(r"\S")).wait_for()
+        page.get_by_role("button", name="Stop").click()
+        page.locator("#answers article:not([aria-busy])").wait_for()
+        assert page.locator(".turn").count() == 3 and page.locator(".answer").inner_text()
+        page.get_by_role("button", name="New chat").click()
+        assert page.locator("#answers article").count() == 0

@@ -7,9 +7,9 @@ function article(answer) {
   const { info, asked, prediction, why } = answer;
   const facts = [info.engine, bytes(info.bytes)].join(" · ");
   return el(
-    "article", { "aria-busy": answer.writing ? "true" : false },
+    "article", { "aria-busy": prediction ? false : "true" },
     el("h2", {}, info.id), el("p", { class: "kicker" }, facts),
-    (answer.turns ?? []).map((turn) => el("p", { class: "turn" }, turn.content)),
+    (answer.turns ?? []).map((turn) => el("p", { class: `turn ${turn.role}` }, turn.content)),
     value(answer), prediction ? bars(answer) : null,
     el("p", { class: "hint" }, timing(answer)), why ? explained(why, asked) : null,
   );

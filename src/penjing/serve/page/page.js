@@ -217,23 +217,24 @@ function draw(answers) {
 
 // ---- models and their cards
 async function choose() {
-  const name = $("model").value;
-  const task = state.models.find((model) => model.id === name).task;
-  const others = state.models.filter((model) => model.task === task && model.id !== name);
-  const before = $("beside").value;
-  $("beside").replaceChildren(...others.map((model) => el("option", { value: model.id }, model.id)), el("option", { value: "", "data-t": "none" }, t("none")));
-  if (others.some((model) => model.id === before)) $("beside").value = before;
+  const { id, task } = state.models.find((model) => model.id === $("model").value);
+  const others = state.models.filter((model) => model.task === task && model.id !== id);
+  $("beside").replaceChildren(...others.map((model) => el("option", {}, model.id)), el("option", { value: "", "data-t": "none" }, t("none")));
   $("second").hidden = !others.length;
   await busy(async () => {
-    for (const each of names()) state.infos[each] ??= await read(pathOf(each));
-    const info = state.infos[name];
+    await known();
+    const info = state.infos[id];
     state.input = INPUTS[info.media](info);
     translate();
     $("facts").textContent = [info.task, info.engine, bytes(info.bytes)].join(" · ");
     $("method").replaceChildren(...info.explains.map((method) => el("option", {}, method)));
-    draw([]);
     await card(info);
   });
+}
+
+async function known() {
+  for (const name of names()) state.infos[name] ??= await read(pathOf(name));
+  draw([]);
 }
 
 async function card(info) {
@@ -284,7 +285,7 @@ $("language").addEventListener("click", () => {
   draw(state.shown);
 });
 $("model").addEventListener("change", choose);
-$("beside").addEventListener("change", choose);
+$("beside").addEventListener("change", () => busy(known));
 $("why").addEventListener("click", why);
 $("stop").addEventListener("click", () => state.running?.abort());
 $("anew").addEventListener("click", () => {
