@@ -1,10 +1,7 @@
 """The server as an ASGI application, for uvicorn, for Ray Serve, for any other host."""
 
 import asyncio
-import base64
 import contextlib
-import hashlib
-import re
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +11,6 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from penjing.core.find import find, names
 from penjing.core.model_dir import ModelDir
@@ -27,9 +23,6 @@ from penjing.serve.metrics import Metrics
 from penjing.serve.models import Models
 from penjing.serve.tokens import Tokens
 from penjing.serve.workers import Changes
-
-PAGE = Path(__file__).with_name("page.html")
-_SCRIPT = re.compile(rb"<script[^>]*>(.*?)</script>", re.S)
 
 
 def create_app(
@@ -58,28 +51,11 @@ def create_app(
 
     routes = [route for name in names("serve.routes") for route in find("serve.routes", name).router(models, options).routes]
     routes.sort(key=lambda route: "POST" not in route.methods)  # each request looks through them in this order
-    if PAGE.exists():
-        routes.append(Route("/", _page(PAGE.read_bytes())))
     limits = Middleware(Limits, options=options, metrics=metrics, tokens=tokens, only_here=only_here and tokens is None)
     refusals = {HTTPException: _no_such_route, Refused: _refused}
     app = Starlette(routes=routes, lifespan=lifespan, middleware=[limits], exception_handlers=refusals)
     app.state.models = models
     return app
-
-
-def _page(content: bytes) -> Any:
-    """The page, whose own scripts are the only ones that run."""
-    hashes = [base64.b64encode(hashlib.sha256(script).digest()).decode() for script in _SCRIPT.findall(content)]
-    scripts = " ".join(f"'sha256-{digest}'" for digest in hashes) or "'none'"
-    policy = (
-        f"default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src 'self' data: blob:; media-src data: blob:; "
-        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-
-    async def page(request: Request) -> Response:
-        return Response(content, media_type="text/html; charset=utf-8", headers={"content-security-policy": policy})
-
-    return page
 
 
 async def _refused(request: Request, error: Exception) -> Response:

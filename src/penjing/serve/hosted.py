@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy
 import torch
 
 from penjing.core.collate import ROW
 from penjing.core.contracts import Batch, Example, Prediction
+from penjing.core.image import Image
 from penjing.core.model_dir import ModelDir
 from penjing.core.runtime import Runtime
 from penjing.engine import load
@@ -45,6 +47,13 @@ class Hosted:
     def length(self, entries: Entries) -> int:
         """What a row costs of the token budget: its entries, each as long as the longest."""
         return max(map(self.task.length, entries)) * len(entries)
+
+    def facts(self) -> dict[str, Any]:
+        """What a client must know to ask well: of images the "shape" (K, H, W) that the model reads, of writers whether they "chat"."""
+        if self.task.media == "image":
+            (entry,) = self.encode({"image": Image(numpy.zeros((64, 64), numpy.uint8), "blank")})
+            return {"shape": [*entry["pixel_values"].shape]}
+        return {"chat": bool(self.processor.chat_template)} if self.task.generates else {}
 
     def answer(self, rows: Sequence[Entries], probabilities: bool = False) -> list[Answer]:
         """The answers to rows, as one batch."""

@@ -36,21 +36,21 @@ class Guarded(HttpToolsProtocol):
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES:
                 self._refuse(Refused(431, "the head of the request is too long", "head_too_long", wanted=f"at most {HEAD_BYTES:,} bytes"))
-            elif self._late is None:
-                self._late = self.loop.call_later(HEAD_S, self._too_late)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._in_time()
         super().connection_lost(exc)
 
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head = True
+        if self._late is None:
+            self._late = self.loop.call_later(HEAD_S, self._too_late)
+
     def on_headers_complete(self) -> None:
         self._in_head, self._head_bytes = False, 0
         self._in_time()
         super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        self._in_head = True
-        super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(Refused(400, "this is no HTTP that can be read", "bad_http", wanted="a request of HTTP/1.1"))

@@ -135,7 +135,8 @@ def whole_of(served: Served, options: Options) -> dict[str, Any]:
     }  # fmt: skip
     return {
         **facts_of(served), "columns": columns_of(task), "labels": task.labels, "generates": task.generates, "embeds": task.embeds,
-        "explains": served.explainer.methods, "limits": limits, "lineage": without_paths(served.hosted.base.lineage),
+        "explains": served.explainer.methods, **served.hosted.facts(), "limits": limits,
+        "lineage": without_paths(served.hosted.base.lineage),
     }  # fmt: skip
 
 
@@ -148,4 +149,4 @@ def without_paths(value: Any) -> Any:
         return {name: str(part).rsplit("/", 1)[-1] if name == "path" else without_paths(part) for name, part in value.items()}
     if isinstance(value, list):
         return [without_paths(part) for part in value]
-    return _PATH.sub(r"\1", value) if isinstance(value, str) else value
+    return _PATH.sub(r"\1", value) if isinstance(value, str) and not value.startswith("data:") else value

@@ -15,10 +15,10 @@ from functools import partial
 from typing import Any
 
 import numpy
-from fastapi import APIRouter
 from jinja2 import TemplateError
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Router
 
 from penjing.core.contracts import Example
 from penjing.core.generation import Generation
@@ -43,7 +43,7 @@ IGNORED = ("user", "safety_identifier", "metadata", "store", "service_tier", "pr
 """What clients say for bookkeeping."""
 
 
-def router(models: Models, options: Options) -> APIRouter:
+def router(models: Models, options: Options) -> Router:
     """/v1/chat/completions, /v1/completions, /v1/embeddings."""
 
     async def chat(request: Request) -> Response:
@@ -81,7 +81,7 @@ def router(models: Models, options: Options) -> APIRouter:
         read = sum(map(served.hosted.length, encoded))
         return as_json({"object": "list", "model": served.name, "data": data, "usage": {"prompt_tokens": read, "total_tokens": read}})
 
-    routes = APIRouter()
+    routes = Router()
     routes.add_route("/v1/chat/completions", chat, ["POST"])
     routes.add_route("/v1/completions", complete, ["POST"])
     routes.add_route("/v1/embeddings", embed, ["POST"])

@@ -1,0 +1,26 @@
+// Texts are English in the code; here is what the others are called. A text in braces is filled in.
+const CHINESE = {
+  "Ask a model": "问问模型", "API": "接口", "Token of this server": "本服务器的令牌", "Enter": "进入", "Model": "模型", "Beside it": "并排比较",
+  "none": "无", "Ask": "提问", "Why?": "为什么？", "How it is found out": "解释方法", "Stop": "停止", "New chat": "新对话",
+  "Side by side": "并排比较", "What was asked": "问过的内容", "The card": "模型卡", "From a program": "从程序调用",
+  "What is asked here goes to this server alone.": "这里的输入只发送到本服务器。",
+  "Text": "文本", "Question": "问题", "Context": "上下文", "Prompt": "开头", "Message": "消息", "One text a line": "每行一段文本",
+  "First text": "第一段文本", "Second text": "第二段文本", "The others are compared with the first.": "其余各行与第一行比较。",
+  "Ctrl + Enter asks.": "Ctrl + Enter 提问。", "Try": "试试", "Example {n}": "示例 {n}", "Most tokens": "最多词元", "Temperature": "温度",
+  "Choose an image, or drop one here": "选择图片，或拖到这里", "Choose a sound, or drop one here": "选择声音，或拖到这里",
+  "Record": "录音", "End the recording": "结束录音", "Clear": "清除", "As the model sees it": "模型看到的样子",
+  "Draw large, over the whole square. Keys: arrows move the pen, Space sets it down and lifts it.":
+    "请写满整个方框。键盘：方向键移动画笔，空格键落笔、提笔。",
+  "Drawing": "画板", "pen down": "落笔", "pen up": "提笔", "There is nothing to ask about yet.": "还没有输入。",
+  "{x} ms in the server": "服务器用时 {x} 毫秒", "first word after {x} ms, all after {y} ms": "{x} 毫秒后出现第一个词，共 {y} 毫秒",
+  "{x} tokens a second": "每秒 {x} 个词元", "no answer": "无答案", "nothing": "无", "{n} others": "其余 {n} 个",
+  "nearest to the first": "与第一段最近", "They agree.": "答案一致。", "They differ.": "答案不同。", "yes": "一致", "no": "不同", "asked": "输入",
+  "alike": "一致？", "{n} of {m} answers agree.": "{m} 个答案中 {n} 个一致。", "The answers differ by {x} in the mean.": "答案平均相差 {x}。",
+  "Median time: {a} {x} ms, {b} {y} ms.": "用时中位数：{a} {x} 毫秒，{b} {y} 毫秒。",
+  "{a} is {x} × as fast, in {y} × fewer bytes.": "{a} 的速度是 {x} 倍，字节数是 1/{y}。",
+  "speaks for it": "支持", "speaks against it": "反对", "time goes to the right, pitch upward": "向右为时间，向上为音高",
+  "What weighs most": "权重最大的部分", "part": "部分", "score": "得分", "row": "行", "column": "列", "moment": "时刻", "pitch": "音高",
+  "This order of the parts beats {x} of random orders.": "这一顺序胜过 {x} 的随机顺序。", "Mind": "注意",
+  "The server cannot be reached.": "无法连接服务器。", "The microphone cannot be used.": "无法使用麦克风。", "Wanted: {x}": "要求：{x}",
+  "It has no card.": "它没有模型卡。", "{x} s": "{x} 秒",
+};
