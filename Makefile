@@ -27,7 +27,7 @@ bench: .venv/ready
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "penjing needs Python 3.11 or later; try make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
 	@# --use-pep517: seqeval builds by setuptools_scm, which the older way of pip installs without what it needs
-	$(BIN)/pip install --quiet --disable-pip-version-check --use-pep517 $(TORCH_INDEX) -c constraints.txt -e '.[onnx,openvino,lora,quant,text,explain,tensorboard,test,lint]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --use-pep517 $(TORCH_INDEX) -c constraints.txt -e '.[onnx,openvino,lora,quant,text,explain,serve,tensorboard,test,lint]'
 	touch $@
 
 clean:

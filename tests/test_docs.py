@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from penjing import serve
 from penjing.core.find import find, names
+from penjing.core.options import flags
 from penjing.stages._frame import MAKERS, READERS, stage_flags
 from tests.conftest import write_reviews
 
@@ -125,6 +127,7 @@ def test_flags_and_sizes_that_a_page_names_exist(page):
         for name in names(f"methods.{kind}")
         for flag in stage_flags(kind, name)
     }
+    every |= {flag.name for flag in flags(serve.Options)}
     assert {name.replace("-", "_") for name in re.findall(r"--([a-z][a-z-]+)", text)} <= {name.replace("-", "_") for name in every}
     sizes = {size for family in names("families") for size in find("families", family).SIZES}
     assert set(re.findall(r"new:([a-z]+-[a-z]+)", text)) - {"mlp-tiny"} <= sizes

@@ -18,8 +18,8 @@ FLOORS = {
     "completion": 4,
     "listing": 4,
     "serve": 5,
-    "cli": 5,
-    "__main__": 6,
+    "cli": 6,
+    "__main__": 7,
     "__init__": 5,
 }
 FILES = sorted(ROOT.rglob("*.py"))

@@ -1,9 +1,11 @@
 """Where and how a command runs: device, threads, seed, noise. The only reader of the environment."""
 
+import contextlib
 import importlib.metadata
 import os
 import platform
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -69,9 +71,14 @@ def metrics_folder() -> Path | None:
     return Path(folder) if folder else None
 
 
-def share_metrics(folder: Path) -> None:
-    """Have the children of this process keep their counters in a folder; prometheus_client reads this when it is imported."""
+@contextlib.contextmanager
+def sharing_metrics(folder: Path) -> Iterator[None]:
+    """While the body runs children of this process keep their counters in a folder; prometheus_client reads it when it is imported."""
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+    try:
+        yield
+    finally:
+        del os.environ["PROMETHEUS_MULTIPROC_DIR"]
 
 
 def cache_folder() -> Path:

@@ -23,7 +23,9 @@ class Options:
 
     host: Annotated[str, "address that is listened on; any but those of this machine alone needs --token-file"] = "127.0.0.1"
     port: Annotated[int, "port that is listened on; 0 takes a free one", Between(0, 65535)] = 8000
+    workers: Annotated[int, "processes that answer, each with its own copy of the models", Between(1, 256)] = 1
     token_file: Annotated[Path | None, "file of bearer tokens, one a line, of which each request must carry one"] = None
+    store: Annotated[Path | None, "folder of model directories that clients may load, reload and unload by their names"] = None
     connections: Annotated[int, "most clients that are connected at a time", Between(1, 10**6)] = 4096
     batch_rows: Annotated[int, "most rows that a model answers at once", Between(1, 4096)] = 64
     batch_tokens: Annotated[int, "most tokens of such a batch, with padding", Between(1, 10**8)] = 8192

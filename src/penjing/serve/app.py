@@ -1,5 +1,6 @@
 """The server as an ASGI application, for uvicorn, for Ray Serve, for any other host."""
 
+import asyncio
 import base64
 import contextlib
 import hashlib
@@ -22,27 +23,35 @@ from penjing.serve.errors import Refused
 from penjing.serve.limits import Limits
 from penjing.serve.metrics import Metrics
 from penjing.serve.models import Models
+from penjing.serve.tokens import Tokens
+from penjing.serve.workers import Changes
 
 PAGE = Path(__file__).with_name("page.html")
 _SCRIPT = re.compile(rb"<script>(.*?)</script>", re.S)
 
 
 def create_app(
-    sources: Sequence[ModelDir | str | Path], options: Options | None = None, runtime: Runtime | None = None, **words: Any
-) -> FastAPI:
+    sources: Sequence[ModelDir | str | Path], options: Options | None = None, runtime: Runtime | None = None, *, only_here: bool = False,
+    folder: Path | None = None, **words: Any,
+) -> FastAPI:  # fmt: skip
     """An application that serves these model directories, which are open when it returns.
 
-    options   or its fields as `words`
+    options     or its fields as `words`
+    only_here   whether clients must call it by a name of this machine, unless they carry a token
+    folder      where the workers of one server tell each other of models; None for a server of one process
 
     Raises OptionError for two models of one name, and what opening a model raises.
     """
     options = options or build(Options, words)
+    tokens = Tokens(options.token_file) if options.token_file else None
     metrics = Metrics()
-    models = Models(sources, options, runtime or Runtime(), metrics)
+    models = Models(sources, options, runtime or Runtime(), metrics, Changes(folder) if folder else None)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        watching = asyncio.create_task(models.follow())
         yield
+        watching.cancel()
         await models.close()
 
     app = FastAPI(title="penjing", lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
@@ -53,7 +62,7 @@ def create_app(
         app.add_route("/", _page(PAGE.read_bytes()), ["GET"])
     app.add_exception_handler(HTTPException, _no_such_route)
     app.add_exception_handler(Refused, _refused)
-    app.add_middleware(Limits, options=options, metrics=metrics)
+    app.add_middleware(Limits, options=options, metrics=metrics, tokens=tokens, only_here=only_here and tokens is None)
     return app
 
 

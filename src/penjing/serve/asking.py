@@ -92,22 +92,29 @@ def _no_json(said: str) -> Refused:
 
 
 async def _uploaded(request: Request, known: Collection[str], options: Options) -> dict[str, Any]:
-    await read(request)  # in its time, and kept for the parser
     body: dict[str, Any] = {"inputs": []}
-    most = {"max_files": options.most_rows, "max_fields": len(known) + options.most_rows, "max_part_size": options.most_body}
+    for name, value in await parts_of(request, options):
+        if name == FILE:
+            body["inputs"].append(value)
+        elif name in known and isinstance(value, str):
+            body[name] = {"true": True, "false": False}.get(value, value)
+        else:
+            raise Refused(422, f"no part {name[:60]!r} here", "bad_input", wanted=nearest(name, [FILE, *known]))
+    return body
+
+
+async def parts_of(request: Request, options: Options) -> list[tuple[str, str | bytes]]:
+    """(name, content) of each part of a form; of files bytes.
+
+    Raises Refused for what is no form, or has too many parts.
+    """
+    await read(request)  # in its time, and kept for the parser
     try:
-        async with request.form(**most) as form:
-            for name, value in form.multi_items():
-                if name == FILE:
-                    body["inputs"].append(await value.read() if isinstance(value, UploadFile) else value)
-                elif name in known and isinstance(value, str):
-                    body[name] = {"true": True, "false": False}.get(value, value)
-                else:
-                    raise Refused(422, f"no part {name[:60]!r} here", "bad_input", wanted=nearest(name, [FILE, *known]))
+        async with request.form(max_files=options.most_rows, max_fields=options.most_rows, max_part_size=options.most_body) as form:
+            return [(name, await value.read() if isinstance(value, UploadFile) else value) for name, value in form.multi_items()]
     except HTTPException as error:  # what starlette makes of its parser's
         wanted = f"{FORM} with at most {options.most_rows} parts named {FILE!r}"
         raise Refused(400, f"the upload cannot be read: {error.detail}", "bad_upload", wanted=wanted) from None
-    return body
 
 
 def flag_of(body: dict[str, Any], name: str) -> bool:
@@ -115,6 +122,14 @@ def flag_of(body: dict[str, Any], name: str) -> bool:
     value = body.get(name, False)
     if not isinstance(value, bool):
         raise Refused(422, f"{name} is {json.dumps(value)[:40]}", "bad_input", wanted="true or false")
+    return value
+
+
+def text_field(body: dict[str, Any], name: str) -> str | None:
+    """A field that is a text; None where it is null or not there."""
+    value = body.get(name)
+    if value is not None and not isinstance(value, str):
+        raise Refused(422, f"{name} is {json.dumps(value)[:40]}", "bad_input", wanted="a text")
     return value
 
 

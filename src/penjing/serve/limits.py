@@ -30,11 +30,15 @@ NOTED = "penjing"
 
 
 class Limits:
-    """ASGI middleware around the whole app."""
+    """ASGI middleware around the whole app.
 
-    def __init__(self, app: ASGIApp, options: Options, metrics: Metrics):
-        self._app, self._options, self._metrics = app, options, metrics
-        self._tokens = Tokens(options.token_file) if options.token_file else None
+    tokens      of which a request must carry one; None where it needs none
+    only_here   whether clients must call the server by a name of this machine: a page that somebody here looks at may else give its own
+                name this machine's address, and read what it likes (DNS rebinding)
+    """
+
+    def __init__(self, app: ASGIApp, options: Options, metrics: Metrics, tokens: Tokens | None, only_here: bool):
+        self._app, self._options, self._metrics, self._tokens, self._only_here = app, options, metrics, tokens, only_here
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -67,14 +71,17 @@ class Limits:
 
     def _require_welcome(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
         """Raise Refused with 401 without a token where one is needed, with 403 for what a foreign page makes a browser send."""
+        host = headers.get(b"host", b"").decode("latin-1")
+        if self._only_here and not _is_here(host, self._options):
+            wanted = "the name localhost, or --token-file for a server that others call by another"
+            raise Refused(403, f"{host[:80]!r} is no name of this machine", "other_host", wanted=wanted)
         if self._tokens and scope["path"] not in OPEN and not self._tokens.allow(headers.get(b"authorization", b"")):
             wanted = "a header Authorization: Bearer TOKEN, with a token of the server's file"
             raise Refused(401, "no token, or a wrong one", "no_token", wanted=wanted, headers={"WWW-Authenticate": "Bearer"})
         origin = headers.get(b"origin")
-        if origin and scope["method"] != "GET" and urlsplit(origin.decode("latin-1")).netloc != headers.get(b"host", b"").decode("latin-1"):
-            raise Refused(
-                403, "a page of another origin asks", "other_origin", wanted="a request of this server's own page, or of a program"
-            )
+        if origin and scope["method"] != "GET" and urlsplit(origin.decode("latin-1")).netloc != host:
+            wanted = "a request of this server's own page, or of a program"
+            raise Refused(403, "a page of another origin asks", "other_origin", wanted=wanted)
 
     def _bounded(self, headers: dict[bytes, bytes], receive: Receive) -> Receive:
         """Receive, for a body that is not too long.
@@ -112,28 +119,9 @@ class Limits:
             log(level, method=scope["method"], path=scope["path"][:200], status=status, ms=round(1000 * seconds, 2), client=client, **noted)
 
 
-class OnlyHere:
-    """ASGI middleware of a server that only this machine reaches and that asks for no token: the host must be one of this machine's names.
-
-    A page that somebody here looks at may otherwise give its own name this machine's address, and read what it likes.
-    """
-
-    def __init__(self, app: ASGIApp, host: str):
-        self._app, self._hosts = app, {"localhost", host}
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            named = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
-            if not self._is_here(named):
-                wanted = "the name localhost, or --token-file for a server that others call by another"
-                return await Refused(403, f"{named[:80]!r} is no name of this machine", "other_host", wanted=wanted).response()(
-                    scope, receive, send
-                )
-        return await self._app(scope, receive, send)
-
-    def _is_here(self, named: str) -> bool:
-        try:
-            host = urlsplit(f"//{named}").hostname or ""
-            return host in self._hosts or ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            return False
+def _is_here(named: str, options: Options) -> bool:
+    try:
+        host = urlsplit(f"//{named}").hostname or ""
+        return host in ("localhost", options.host) or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,56 +1,69 @@
 """The server as a process: a socket, uvicorn behind it, an end that loses nothing."""
 
 import contextlib
-import logging
 import os
-import resource
 import signal
 import socket
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
 
-from penjing.core.errors import OptionError
+from penjing.core.errors import ModelError, OptionError
 from penjing.core.model_dir import ModelDir
 from penjing.core.progress import say
-from penjing.core.runtime import Runtime
+from penjing.core.runtime import Runtime, cores, sharing_metrics
 from penjing.serve import Options
-from penjing.serve.app import create_app
-from penjing.serve.limits import OnlyHere
-from penjing.serve.logs import Lines
+from penjing.serve.names import names_of
 from penjing.serve.protocol import Guarded
+from penjing.serve.workers import Worker
 
 BACKLOG = 2048
-SPARE_FILES = 100  # for models, libraries and the log, beside connections
+HUNG_S = 15  # without a sign of life, after which a worker is replaced
 
 
 def run(models: Sequence[ModelDir | str | Path], options: Options, runtime: Runtime | None) -> None:
-    """Serve until SIGTERM or Ctrl-C; requests that were accepted are answered first."""
+    """Serve until SIGTERM or Ctrl-C; requests that were accepted are answered first.
+
+    Raises OptionError for an address that cannot be had and two models of one name, and what opening a model raises.
+    """
     runtime = runtime or Runtime()
-    with _bound(options) as listening:
-        app = create_app(models, options, runtime)
-        host, port = listening.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
-        listening.listen(BACKLOG)  # so that who reads the next line can connect
-        say(f"serving {', '.join(served.name for served in app.state.models)} at http://{shown}:{port}", runtime.quiet)
-        config = uvicorn.Config(
-            app if options.token_file else OnlyHere(app, options.host), http=Guarded, ws="none", log_config=None, access_log=False,
-            server_header=False, date_header=False, backlog=BACKLOG, timeout_graceful_shutdown=max(1, round(options.drain)),
-        )  # fmt: skip
-        logging.basicConfig(level=logging.WARNING, handlers=[Lines()], force=True)
-        Guarded.most = min(options.connections, _most_files() - SPARE_FILES)
-        with _quiet_signals():
-            uvicorn.Server(config).run(sockets=[listening])
+    with _bound(options) as listening, tempfile.TemporaryDirectory(prefix="penjing-serve-") as folder:
+        named = names_of([ModelDir.open(source, runtime) for source in models])
+        if options.workers == 1:
+            app = Worker([*named.values()], options, runtime, None).app()
+            _tell(named, listening, runtime)
+            with _quiet_signals():
+                uvicorn.Server(_config(app, options)).run(sockets=[listening])
+            return
+        alone = replace(runtime, threads=runtime.threads or max(1, cores() // options.workers))
+        config = _config(Worker([*named.values()], options, alone, Path(folder)), options, factory=True, workers=options.workers)
+        _tell(named, listening, runtime)
+        with _quiet_signals(), sharing_metrics(Path(folder)):
+            parent = Multiprocess(config, sockets=[listening])
+            parent.run()
+        if any(process.exitcode == STARTUP_FAILURE for process in parent.processes):
+            raise ModelError("a worker could not start", wanted="models that open", fix="correct what it says above")
 
 
-def _most_files() -> int:
-    """How many files and connections this process may open: as many as the system lets it ask for."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        with contextlib.suppress(ValueError, OSError):  # a system may say one number and grant another
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+def _config(app: Any, options: Options, **more: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        app, http=Guarded, ws="none", log_config=None, access_log=False, server_header=False, date_header=False, backlog=BACKLOG,
+        timeout_graceful_shutdown=max(1, round(options.drain)), timeout_worker_healthcheck=HUNG_S, **more,
+    )  # fmt: skip
+
+
+def _tell(named: Iterable[str], listening: socket.socket, runtime: Runtime) -> None:
+    """Where it is; who reads this can connect, and is answered when the models are loaded."""
+    listening.listen(BACKLOG)
+    host, port = listening.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    say(f"serving {', '.join(named)} at http://{shown}:{port}", runtime.quiet)
 
 
 def _bound(options: Options) -> socket.socket:
@@ -60,9 +73,11 @@ def _bound(options: Options) -> socket.socket:
     """
     try:
         family, *_, address = socket.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listening = socket.socket(family)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
+        with contextlib.ExitStack() as until_bound:
+            listening = until_bound.enter_context(socket.socket(family))
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            until_bound.pop_all()
     except OSError as error:
         raise OptionError(
             f"{options.host}:{options.port} cannot be listened on: {error.strerror or os.strerror(error.errno or 0)}",

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from penjing.serve import Options
 from penjing.serve.errors import as_json
 from penjing.serve.models import Models
+from penjing.serve.schema import Schema, operation
 
 
 def router(models: Models, options: Options) -> APIRouter:
@@ -27,3 +28,11 @@ def router(models: Models, options: Options) -> APIRouter:
     routes.add_route("/ready", ready, ["GET"])
     routes.add_route("/metrics", metrics, ["GET"])
     return routes
+
+
+def operations(models: Models, options: Options) -> Schema:
+    """For the OpenAPI schema."""
+    metrics = operation("Counters for Prometheus", {"type": "string"})
+    metrics["responses"]["200"]["content"] = {"text/plain": {"schema": {"type": "string"}}}
+    probes = {f"/{name}": {"get": operation(f"Whether it is {name}", {"type": "object"})} for name in ("health", "ready")}
+    return {**probes, "/metrics": {"get": metrics}}

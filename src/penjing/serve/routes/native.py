@@ -14,12 +14,13 @@ from penjing.core.errors import ModelError
 from penjing.engine import card
 from penjing.engine.load import task_name
 from penjing.serve import Options
-from penjing.serve.asking import answered, body_of, flag_of, model_of
+from penjing.serve.asking import answered, body_of, flag_of, model_of, text_field
 from penjing.serve.errors import Refused, as_json
+from penjing.serve.explaining import USUAL
 from penjing.serve.hosted import Answer
 from penjing.serve.inputs import rows_of
 from penjing.serve.models import Models, Served
-from penjing.serve.schema import columns_of
+from penjing.serve.schema import Schema, columns_of, operation, rows_schema
 
 
 def router(models: Models, options: Options) -> APIRouter:
@@ -37,6 +38,21 @@ def router(models: Models, options: Options) -> APIRouter:
         ms = round(1000 * (time.perf_counter() - begun), 3)
         return as_json({"model": served.name, "engine": served.hosted.backend.name, "ms": ms, "predictions": told})
 
+    async def explain(request: Request) -> Response:
+        model_of(request, models)
+        body = await body_of(request, ("inputs", "method", "label"), options)
+        served, method, label = model_of(request, models), text_field(body, "method") or USUAL, text_field(body, "label")
+        rows = rows_of(body.get("inputs"), served.hosted.task, options)
+        found = await answered(request, served.explain(rows, method, label), options)
+        return as_json({"model": served.name, "explanations": found})
+
+    async def load(request: Request) -> Response:
+        return as_json(facts_of(await models.load(request.path_params["name"])))
+
+    async def unload(request: Request) -> Response:
+        await models.unload(name := request.path_params["name"])
+        return as_json({"id": name, "object": "model", "deleted": True})
+
     async def listed(request: Request) -> Response:
         return as_json({"object": "list", "data": [facts_of(served) for served in models]})
 
@@ -53,10 +69,45 @@ def router(models: Models, options: Options) -> APIRouter:
 
     routes = APIRouter()
     routes.add_route("/v1/models/{name}/predict", predict, ["POST"])
+    routes.add_route("/v1/models/{name}/explain", explain, ["POST"])
     routes.add_route("/v1/models", listed, ["GET"])
     routes.add_route("/v1/models/{name}", one, ["GET"])
+    routes.add_route("/v1/models/{name}", load, ["PUT"])
+    routes.add_route("/v1/models/{name}", unload, ["DELETE"])
     routes.add_route("/v1/models/{name}/card", its_card, ["GET"])
     return routes
+
+
+def operations(models: Models, options: Options) -> Schema:
+    """For the OpenAPI schema."""
+    anything: Schema = {"type": "object"}
+    paths = {"/v1/models": {"get": operation("Every model", anything)}}
+    for served in models:
+        task, path = served.hosted.task, f"/v1/models/{served.name}"
+        rows, value = rows_schema(task, options), {"value": {}, "score": {"type": "number", "nullable": True}}
+        answer = _object_of("predictions", {"type": "object", "properties": value, "required": [*value]})
+        asked = {"inputs": rows, "probabilities": {"type": "boolean", "default": False}}
+        why = {
+            "inputs": rows,
+            "method": {"type": "string", "enum": served.explainer.methods},
+            "label": {"type": "string", "nullable": True},
+        }
+        paths[path] = {"get": operation(f"What {served.name} reads and answers", anything)}
+        paths[f"{path}/card"] = {"get": operation(f"What is known of {served.name}", anything)}
+        paths[f"{path}/predict"] = {"post": operation(f"Ask {served.name}", answer, _asking(asked), upload=task.media != "text")}
+        if served.explainer.methods:
+            paths[f"{path}/explain"] = {
+                "post": operation(f"Why {served.name} answers so", _object_of("explanations", anything), _asking(why))
+            }
+    return paths
+
+
+def _asking(fields: Schema) -> Schema:
+    return {"type": "object", "properties": fields, "required": ["inputs"], "additionalProperties": False}
+
+
+def _object_of(name: str, item: Schema) -> Schema:
+    return {"type": "object", "required": [name], "properties": {name: {"type": "array", "items": item}}}
 
 
 def prediction_of(served: Served, row: Example, answer: Answer) -> dict[str, Any]:
@@ -84,7 +135,7 @@ def whole_of(served: Served, options: Options) -> dict[str, Any]:
     }  # fmt: skip
     return {
         **facts_of(served), "columns": columns_of(task), "labels": task.labels, "generates": task.generates, "embeds": task.embeds,
-        "limits": limits, "lineage": without_paths(served.hosted.base.lineage),
+        "explains": served.explainer.methods, "limits": limits, "lineage": without_paths(served.hosted.base.lineage),
     }  # fmt: skip
 
 

@@ -1,0 +1,82 @@
+"""Several processes behind one socket have the same models, and one that is killed is replaced."""
+
+import os
+import shutil
+import signal
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from penjing import cli
+from penjing.serve.workers import Changes
+from tests.serve.test_process import post
+
+
+def asked(address, path, method="GET"):
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address + path, method=method), timeout=60) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def within(seconds, holds):
+    until = time.monotonic() + seconds
+    while not (found := holds()):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    return found
+
+
+def children(process):
+    """Those that serve: what spawning itself needs is named otherwise."""
+    there = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(pid) for pid in there if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes as Linux shows them")
+def test_workers_share_a_socket_their_models_and_their_counters(start, text_parent, image_parent, tmp_path):
+    shutil.copytree(image_parent, tmp_path / "digits")
+    server = start(text_parent, "--workers", "2", "--store", tmp_path)
+    address = server.address
+    assert [post(address)[0] for _ in range(12)] == [200] * 12
+    counted = 'penjing_requests_total{model="text",route="native.predict",status="200"} 12.0'
+    assert within(60, lambda: counted in asked(address, "/metrics")[1])
+
+    assert asked(address, "/v1/models/digits", "PUT")[0] == 200
+    within(60, lambda: all(asked(address, "/v1/models/digits")[0] == 200 for _ in range(30)))
+
+    first, second = within(60, lambda: len(found := children(server.process)) == 2 and found)
+    os.kill(first, signal.SIGKILL)
+    within(60, lambda: len(found := children(server.process)) == 2 and first not in found)
+    within(60, lambda: all(asked(address, "/v1/models/digits")[0] == 200 for _ in range(30)))
+    assert second in children(server.process)
+
+    assert asked(address, "/v1/models/digits", "DELETE")[0] == 200
+    within(60, lambda: all(asked(address, "/v1/models/digits")[0] == 404 for _ in range(30)))
+    assert server.stop() == 0
+
+
+def test_a_change_is_news_once_and_not_to_whom_made_it(tmp_path):
+    one, other = Changes(tmp_path), Changes(tmp_path)
+    assert one.news() == []
+    one.note("a", there=True)
+    assert one.news() == [] and other.news() == [("a", True)] and other.news() == []
+    other.note("a", there=False)
+    one.note("b", there=True)
+    assert one.news() == [("a", False)] and other.news() == [("b", True)]
+    assert sorted(Changes(tmp_path).news()) == [("a", False), ("b", True)]  # a worker in the place of another
+
+
+def test_workers_that_cannot_start_end_the_server(text_parent, tmp_path, capfd):
+    shutil.copytree(text_parent, tmp_path / "text")
+    (tmp_path / "text" / "tokenizer.json").unlink()
+    for name in ("tokenizer_config.json", "vocab.txt"):
+        (tmp_path / "text" / name).unlink(missing_ok=True)
+    assert cli.main(["serve", str(tmp_path / "text"), "--workers", "2", "--port", "0"]) == 2
+    said = capfd.readouterr().err
+    assert "holds no tokenizer" in said and "a worker could not start" in said and "Traceback" not in said
