@@ -324,6 +324,24 @@ def _serve(parser: Parser, words: list[str]) -> str:
     return "stopped; every request that was accepted has its answer"
 
 
+def _bench(parser: Parser, words: list[str]) -> str:
+    from penjing.serve import bench
+
+    known = list(flags(bench.Options))
+    parser.add_argument(MODEL[0], help=MODEL[1])
+    parser.add_argument(INPUT[0], nargs="*", help=INPUT[1] + "; made up if nothing is given")
+    parser.add_argument("--out", type=Path, metavar="PAGE", help="a page that shows the curve: bench.html")
+    _add(parser, [flag for flag in known if not flag.path])
+    _add(parser.add_argument_group("of the server that is started"), [flag for flag in known if flag.path])
+    _common(parser)
+    given = _parse(parser, words, " MODEL [INPUT...]")
+    options = {flag.name: given[flag.name] for flag in known if given[flag.name] is not None}
+    found = bench.bench(given["MODEL"], given["INPUT"], out=given["out"], runtime=_runtime(given), **options)
+    if given["json"]:
+        return json.dumps(found, ensure_ascii=False, indent=1)
+    return bench.text(found) + (f"\nwrote {given['out']}" if given["out"] else "")
+
+
 def _card(parser: Parser, words: list[str]) -> str:
     parser.add_argument(MODEL[0], help=MODEL[1])
     parser.add_argument("OTHER", nargs="?", help="another, to see the difference")
@@ -481,6 +499,7 @@ def _listing(kind: str) -> Callable[[Parser, list[str]], str]:
 
 _ABOUT = {
     "serve": "Answer over HTTP: models behind one small server, with a page, OpenAI's routes and metrics.",
+    "bench": "Measure how fast a model answers: throughput against latency, start, memory.",
     "card": "Show what is known of a model, or how two differ.",
     "tasks": "List the tasks, or tell all of one.",
     "families": "List the model families and the sizes that can follow new:, or tell all of one.",
@@ -492,6 +511,7 @@ COMMANDS: dict[str, Callable[[Parser, list[str]], str]] = {
     "predict": _predict,
     "explain": _explain,
     "serve": _serve,
+    "bench": _bench,
     "card": _card,
     "run": _run_recipe,
     "sweep": _sweep,

@@ -190,6 +190,31 @@ def losses(lines: Sequence[Sequence[tuple[float, float]]], x: str, *, name: str,
         return _svg(figure, name, alt)
 
 
+def load(points: Sequence[Mapping[str, Any]], *, name: str, alt: str) -> str:
+    """Milliseconds of the median and of the slowest hundredth against rows a second; empty where nothing was answered.
+
+    points   of `penjing.serve.bench`, in the order in which they are joined; at each its number of clients
+    """
+    answered = [point for point in points if "p50_ms" in point]
+    if not answered:
+        return ""
+    with _style(name):
+        figure, (axes,) = _figure(260)
+        rates = [point["rate"] for point in answered]
+        for key, role in (("p99_ms", "parent"), ("p50_ms", "child")):
+            axes.plot(rates, [point[key] for point in answered], color=INK[role], lw=1.6, marker="o", ms=4)
+        axes.set_yscale("log")
+        axes.minorticks_off()
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g} ms"))
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=_STEPS))
+        axes.set_xlim(0, 1.12 * max(rates))
+        axes.set_xlabel("rows a second")
+        figure.canvas.draw()  # limits are final: labels can be placed in pixels
+        _number(axes, [(str(point["at_once"]), point["rate"], point["p99_ms"], INK["parent"]) for point in answered], None)
+        return _svg(figure, name, alt)
+
+
 def leaving(shares: Sequence[float], curves: Mapping[str, Sequence[float]], band: Sequence[Sequence[float]], *, name: str, alt: str) -> str:
     """How an answer falls and rises as units of the input leave and come, against random orders.
 
