@@ -3,18 +3,24 @@
 Commands go through the function that `penjing` calls, in one folder, in the order of the page; options added here cut trainings short.
 """
 
+import contextlib
 import json
 import os
 import re
 import shlex
+import subprocess
+import sys
+import time
 import tomllib
 from pathlib import Path
 
+import httpx2
 import numpy
 import pytest
 import soundfile
 
 from penjing import cli
+from penjing.core.runtime import for_children
 from penjing.engine import measure
 from penjing.stages import _shapes
 from tests.conftest import write_reviews
@@ -25,7 +31,7 @@ PAGES = [
     "README.zh.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
-    *(f"docs/{name}.md" for name in ("architecture", "adding", "concepts", "reference")),
+    *(f"docs/{name}.md" for name in ("architecture", "adding", "concepts", "deployment", "reference")),
 ]
 README, CHINESE = ((ROOT / name).read_text("utf-8") for name in ("README.md", "README.zh.md"))
 ANIMALS = [("dog", "cat"), ("hen", "fox"), ("owl", "bat"), ("cow", "pig"), ("rat", "bee"), ("ant", "elk")]
@@ -47,6 +53,7 @@ QUICK = {
     "pretrain": ["--threads=1"],
     "cluster": ["--threads=1"],
     "sweep": ["--threads=1", "--epochs=1"],
+    "bench": ["--threads=1"],
 }
 """What makes a command quick; it changes no word that the page shows."""
 
@@ -140,7 +147,7 @@ def test_commands_that_install_name_what_is_there():
         elif words[0] == "pip":
             assert set(re.search(r"\[(.*?)\]", line)[1].split(",")) <= extras.keys(), line
         else:
-            assert words[0] in ("penjing", "git", "cd", "python"), line
+            assert words[0] in ("penjing", "git", "cd", "python", "curl"), line
 
 
 @pytest.mark.parametrize("language", ["console", "python", "toml"])
@@ -148,9 +155,44 @@ def test_the_chinese_page_shows_the_same_commands_and_code(language):
     assert blocks(language, CHINESE) == blocks(language)
 
 
-def test_every_penjing_command_of_the_page_does_what_it_says(folder, capsys):
+@contextlib.contextmanager
+def served(words, log):
+    """The address of `penjing serve` in a process of its own, on a free port."""
+    command = [sys.executable, "-m", "penjing", *words, "--port=0", "--threads=1"]
+    with log.open("w") as file:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=file, env=for_children())
+    try:
+        while not (found := re.search(r"at http://(\S+)\n", log.read_text("utf-8"))):
+            assert process.poll() is None, log.read_text("utf-8")
+            time.sleep(0.1)
+        yield found[1]
+    finally:
+        process.terminate()
+        assert process.wait(60) == 0
+
+
+def posted(words, address):
+    """What a line of curl gets from the server at `address`; its own is that of the page."""
+    (url,) = (word for word in words if word.startswith("localhost:8000"))
+    told = httpx2.post("http://" + url.replace("localhost:8000", address), content=words[words.index("-d") + 1], timeout=60)
+    assert told.status_code == 200, told.text
+    return told.json()
+
+
+def test_every_command_of_the_page_does_what_it_says(folder, capsys):
+    with contextlib.ExitStack() as stack:
+        do_commands(capsys, stack)
+
+
+def do_commands(capsys, stack):
+    address = ""
     for line, shown in commands():
         words = shlex.split(line)
+        if words[1] == "serve":
+            address = stack.enter_context(served(words[1:], Path("serve.log")))
+            continue
+        if words[0] == "curl":
+            assert posted(words, address), line
         if words[0] != "penjing":
             continue
         status = cli.main(quick(words[1:]))
