@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import copy
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -55,7 +55,7 @@ class Served:
         text = hosted.task.media == "text"
         self._aside = copy.deepcopy(hosted.processor) if text else hosted.processor  # a tokenizer is for one thread at a time
         self.explainer, self.at_start = Explainer(hosted), at_start
-        self._users = 0
+        self._held = 0
         self._pool = ThreadPoolExecutor(1 if text else cores(), f"encoding for {hosted.name}")
 
     @property
@@ -68,8 +68,7 @@ class Served:
 
         Raises Refused for a row that cannot be encoded, and where too many wait.
         """
-        with self.used():
-            return await self.ask(await self.encoded(rows), probabilities)
+        return await self.ask(await self.encoded(rows), probabilities)
 
     async def encoded(self, rows: Sequence[Example]) -> list[Entries]:
         """Rows as entries, in their order.
@@ -87,37 +86,27 @@ class Served:
 
         Raises Refused where too many wait.
         """
-        with self.used():
-            if not self.writer:
-                return await self.batcher.ask(encoded, [*map(self.hosted.length, encoded)], probabilities)
-            texts = [""] * len(encoded)
-            async with self._writing(encoded, OWN, self.hosted.runtime.seed) as (streams, pieces):
-                async for number, piece in pieces:
-                    texts[number] += piece
-            for stream in streams:
-                require_whole(stream)
-            return self.hosted.worded(encoded, texts)
+        if not self.writer:
+            return await self.batcher.ask(encoded, [*map(self.hosted.length, encoded)], probabilities)
+        texts = [""] * len(encoded)
+        async with self.writing(encoded, seed=self.hosted.runtime.seed) as (streams, pieces):
+            async for number, piece in pieces:
+                texts[number] += piece
+        for stream in streams:
+            require_whole(stream)
+        return self.hosted.worded(encoded, texts)
 
     @contextlib.asynccontextmanager
     async def writing(
-        self, rows: Sequence[Example], chosen: Generation = OWN, seed: int | None = None
+        self, encoded: Sequence[Entries], chosen: Generation = OWN, seed: int | None = None
     ) -> AsyncIterator[tuple[list[Stream], AsyncIterator[tuple[int, str]]]]:
-        """Answers to rows while they are written: their streams, and the pieces of all with the number of each; whoever leaves ends them.
+        """Answers while they are written: their streams, and the pieces of all with the number of each; whoever leaves ends them.
 
         Raises Refused where they cannot be written, or too many wait.
         """
         if not self.writer:
             said = f"{self.name} does not write token by token, or looks for its answers with beams"
             raise Refused(400, said, "no_generation", wanted="a model that writes; others are asked at /v1/models/NAME/predict")
-        with self.used():
-            async with self._writing(await self.encoded(rows), chosen, seed) as found:
-                yield found
-
-    @contextlib.asynccontextmanager
-    async def _writing(
-        self, encoded: Sequence[Entries], chosen: Generation, seed: int | None
-    ) -> AsyncIterator[tuple[list[Stream], AsyncIterator[tuple[int, str]]]]:
-        assert self.writer
         loop, told = asyncio.get_running_loop(), asyncio.Queue[tuple[int, str | None]]()
         streams: list[Stream] = []
 
@@ -132,8 +121,8 @@ class Served:
 
         try:
             for number, (entry,) in enumerate(encoded):
-                put, deadline = partial(_put, loop, told, number), time.monotonic() + self._deadline
-                streams.append(self.writer.write(entry, chosen, put=put, seed=seed, deadline=deadline))
+                put = partial(_put, loop, told, number)
+                streams.append(self.writer.write(entry, chosen, put=put, seed=seed, deadline=time.monotonic() + self._deadline))
             yield streams, pieces()
         finally:
             for stream in streams:
@@ -144,9 +133,8 @@ class Served:
 
         Raises Refused as `predict` does, and for a method or a label that does not fit.
         """
-        with self.used():
-            answers = await self.predict(rows)
-            return await self.explainer.explain(rows, [answer.prediction for answer in answers], method, label)
+        answers = await self.predict(rows)
+        return await self.explainer.explain(rows, [answer.prediction for answer in answers], method, label)
 
     async def _encoded(self, rows: Sequence[Example]) -> list[Entries]:
         if self.hosted.task.media == "text" and _characters(rows) <= AT_ONCE:
@@ -161,19 +149,19 @@ class Served:
         except PenjingError as error:
             raise Refused.of(error, f"inputs[{number}]") from error
 
-    @contextlib.contextmanager
-    def used(self) -> Iterator[None]:
-        """While the body runs the model stays."""
-        self._users += 1
-        try:
-            yield
-        finally:
-            self._users -= 1
+    def hold(self) -> Callable[[], None]:
+        """Keep the model until what this gives is called, though it may lose its name meanwhile."""
+        self._held += 1
+
+        def let_go() -> None:
+            self._held -= 1
+
+        return let_go
 
     async def close(self) -> None:
-        """Answer who asks, and end; nobody may find the model any more."""
+        """Answer who holds it, and end; nobody may find the model any more."""
         self.state = "leaving"
-        while self._users:
+        while self._held:
             await asyncio.sleep(LOOK_S)
         for thread in (self.batcher, self.writer):
             if thread:

@@ -44,9 +44,8 @@ def router(models: Models, options: Options) -> Router:
         return as_json({"name": model_of(request, models).name, "ready": True})
 
     async def infer(request: Request) -> Response:
-        model_of(request, models)
-        body = await body_of(request, FIELDS, options)
         served = model_of(request, models)
+        body = await body_of(request, FIELDS, options)
         rows = rows_of(elements_of(body.get("inputs"), served), served.hosted.task, options)
         answers = await answered(request, served.predict(rows), options)
         outputs = tensors_of(answers)

@@ -28,9 +28,8 @@ def router(models: Models, options: Options) -> Router:
 
     async def predict(request: Request) -> Response:
         begun = time.perf_counter()
-        model_of(request, models)  # before its body is read
-        body = await body_of(request, ("inputs", "probabilities"), options)
         served = model_of(request, models)
+        body = await body_of(request, ("inputs", "probabilities"), options)
         probabilities = flag_of(body, "probabilities") and bool(served.hosted.task.labels)
         rows = rows_of(body.get("inputs"), served.hosted.task, options)
         answers = await answered(request, served.predict(rows, probabilities), options)
@@ -39,9 +38,9 @@ def router(models: Models, options: Options) -> Router:
         return as_json({"model": served.name, "engine": served.hosted.backend.name, "ms": ms, "predictions": told})
 
     async def explain(request: Request) -> Response:
-        model_of(request, models)
+        served = model_of(request, models)
         body = await body_of(request, ("inputs", "method", "label"), options)
-        served, method, label = model_of(request, models), text_field(body, "method") or USUAL, text_field(body, "label")
+        method, label = text_field(body, "method") or USUAL, text_field(body, "label")
         rows = rows_of(body.get("inputs"), served.hosted.task, options)
         found = await answered(request, served.explain(rows, method, label), options)
         return as_json({"model": served.name, "explanations": found})

@@ -30,10 +30,9 @@ def router(models: Models, options: Options) -> Router:
         return as_json({"status": "Healthy"})
 
     async def predictions(request: Request) -> Response:
-        model_of(request, models)
-        value = await row_in(request, options, models)
         served = model_of(request, models)
         task = served.hosted.task
+        value = await row_in(request, options, task.media)
         rows = rows_of([value], task, options)
         (answer,) = await answered(request, served.predict(rows, bool(task.labels)), options)
         chances = answer.probabilities
@@ -78,9 +77,8 @@ def operations(models: Models, options: Options) -> Schema:
     return paths
 
 
-async def row_in(request: Request, options: Options, models: Models) -> Any:
+async def row_in(request: Request, options: Options, media: str) -> Any:
     """The row that a request carries: a file as its body, a part or a field "data", JSON."""
-    media = model_of(request, models).hosted.task.media
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     content = await read(request)
     if kind == "multipart/form-data":
