@@ -84,8 +84,8 @@ def test_a_model_that_is_called_directly_told_for_programs(text_parent, capsys):
     assert found["num_rows"] == bench.NUM_MADE_UP and found["memory_bytes"] > 10**7 and found["environment"]["cores"]
 
 
-def test_a_server_that_runs_already_is_asked_and_what_it_refuses_is_told(text_parent, started, capsys):
-    _, url = started(text_parent, "--log=none", "--most-characters=20")
+def test_a_server_that_runs_already_is_asked_and_what_it_refuses_is_told(text_parent, start, capsys):
+    url = start(text_parent, "--log=none", "--most-characters=20").address
     assert cli.main(["bench", str(text_parent), "a lovely film", "--url", url, "--clients=2", "--json", *QUICK]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["points"][0]["requests"] > 0 and found["ready_s"] is None and found["memory_bytes"] is None

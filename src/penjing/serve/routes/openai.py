@@ -74,9 +74,8 @@ def router(models: Models, options: Options) -> Router:
             raise fields.refused("encoding_format", coded, '"float" or "base64"')
         fields.ignored(IGNORED)
         fields.done()
-        with served.used():
-            encoded = await served.encoded(rows)
-            vectors = [answer.prediction.value for answer in await answered(request, served.ask(encoded), options)]
+        encoded = await served.encoded(rows)
+        vectors = [answer.prediction.value for answer in await answered(request, served.ask(encoded), options)]
         data = [{"object": "embedding", "index": i, "embedding": _coded(vector, coded)} for i, vector in enumerate(vectors)]
         read = sum(map(served.hosted.length, encoded))
         return as_json({"object": "list", "model": served.name, "data": data, "usage": {"prompt_tokens": read, "total_tokens": read}})
@@ -185,7 +184,8 @@ async def _answer(request: Request, served: Served, rows: Sequence[Example], fie
         fields.usual(name, *values)
     fields.ignored(IGNORED)
     fields.done()
-    writing = partial(served.writing, rows, chosen, None if seed is None else seed % 2**64)
+    encoded = await served.encoded(rows)
+    writing = partial(served.writing, encoded, chosen, None if seed is None else seed % 2**64)
     if streaming:
         return Events(request, _events(served, writing, form, counted), options)
     return as_json(await answered(request, _whole(served, writing, form, len(rows)), options))
