@@ -151,7 +151,7 @@ def test_the_row_of_a_client_that_left_is_free(here):
     served = here.app.state.models["gpt"]
 
     async def left():
-        async with served.writing([{"prompt": PROMPT}], Generation(max_new_tokens=400)) as (streams, pieces):
+        async with served.writing(await served.encoded([{"prompt": PROMPT}]), Generation(max_new_tokens=400)) as (streams, pieces):
             await anext(pieces)
         async with asyncio.timeout(5):
             while served.writer.writing:
@@ -239,7 +239,7 @@ def test_what_clients_always_send_is_no_error(here):
 def test_a_full_queue_refuses_a_stream_before_it_begins(here):
     async def full():
         served, often = here.app.state.models["gpt"], Generation(max_new_tokens=60)
-        rows = [{"prompt": PROMPT}] * 4
+        rows = await served.encoded([{"prompt": PROMPT}] * 4)
         async with served.writing(rows, often):
             while served.writer.writing < 4:
                 await asyncio.sleep(0.01)

@@ -177,6 +177,7 @@ def test_those_that_left_or_came_too_late_stop_and_the_others_go_on(tokenizer):
 
 def test_too_many_that_wait_are_refused_and_so_is_everything_after_the_end(tokenizer):
     model, task = endless(), TextGeneration()
+    slow = model.register_forward_hook(lambda *_: time.sleep(0.05))  # so that the first is writing yet when the others come
     writer, entry = (
         Writer("tiny", TorchBackend(model, 1), task, tokenizer, most_rows=1, queue=1),
         task.encode({"prompt": "a man"}, tokenizer),
@@ -187,6 +188,7 @@ def test_too_many_that_wait_are_refused_and_so_is_everything_after_the_end(token
     with pytest.raises(Refused, match="too many rows wait") as refused:
         writer.pieces(entry)
     assert refused.value.status == 429 and refused.value.headers["Retry-After"] and writer.waiting == 1 and writer.writing == 1
+    slow.remove()
     writer.close()
     assert accepted.finish == "length" and all_of(second)
     with pytest.raises(Refused, match="unloaded"):
