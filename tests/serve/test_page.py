@@ -317,7 +317,7 @@ def test_what_speaks_for_a_digit_is_laid_over_it_for_either_model(opened):
 def test_a_text_is_shown_while_it_is_written_and_can_be_stopped(opened, runtime, tmp_path):
     lines = [{"text": f"The old dog sings in garden {number}."} for number in range(99)]
     writer = create.create("gpt-tiny", find("tasks", "text-generation").TASK(), lines, runtime)
-    writer.model.generation_config.update(do_sample=False, eos_token_id=None)
+    writer.model.generation_config.update(do_sample=False, temperature=None, top_p=None, eos_token_id=None)
     load.save(writer, tmp_path / "writer")
     with serving([tmp_path / "writer"], runtime) as address:
         page = ready(opened(address))

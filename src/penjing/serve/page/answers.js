@@ -65,7 +65,8 @@ function bars(answer) {
   if (info.embeds) all = near(prediction, asked);
   else if (prediction.probabilities && !Array.isArray(prediction.probabilities))
     all = Object.entries(prediction.probabilities).map(([label, share]) => ({ label, share, shown: percent(share) }));
-  else if (typeof prediction.score === "number" && !prediction.words) all = [{ label: told(answer), share: prediction.score, shown: percent(prediction.score) }];
+  else if (typeof prediction.score === "number" && !prediction.words)
+    all = [{ label: told(answer), share: prediction.score, shown: percent(prediction.score) }];
   all.sort((a, b) => b.share - a.share);
   const rest = all.slice(MOST_BARS);
   if (rest.length && !info.embeds) {
@@ -110,12 +111,15 @@ function explained(why, asked) {
     el("p", { class: "marks" }, el("span", { class: "child" }, `${plus} ${t("speaks for it")}`), el("span", { class: "failed" }, `${minus} ${t("speaks against it")}`),
       sound ? el("span", {}, t("time goes to the right, pitch upward")) : null),
     why.warnings.length ? el("aside", { class: "mind", "aria-label": t("Mind") }, why.warnings.map((warning) => el("p", {}, warning))) : null,
-    el("table", {}, el("caption", {}, t("What weighs most")), el("thead", {}, head), el("tbody", {}, rows)),
+    el("details", {}, el("summary", {}, t("What weighs most")), el("table", {}, el("thead", {}, head), el("tbody", {}, rows))),
     why.faithfulness ? el("p", { class: "hint" }, t("This order of the parts beats {x} of random orders.", { x: percent(why.faithfulness.beaten) })) : null,
   );
 }
 
-const named = (unit) => unit.text ?? ["row", "column", "moment", "pitch"].filter((name) => name in unit).map((name) => `${t(name)} ${unit[name]}`).join(", ");
+function named(unit) {
+  const places = ["row", "column", "moment", "pitch"].filter((name) => name in unit);
+  return unit.text ?? places.map((name) => `${t(name)} ${unit[name]}`).join(", ");
+}
 
 function words(units, texts, most) {
   return [...new Set(units.map((unit) => unit.column))].map((column) => {

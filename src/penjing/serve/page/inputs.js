@@ -88,7 +88,8 @@ function imageInput(info) {
 function drawing(height, width, done) {
   // a square to draw on, white on black, and each pixel of the model as the mean of its part of the square
   const side = Math.floor(PAD / Math.max(height, width));
-  const pad = el("canvas", { class: "pad", width: width * side, height: height * side, tabindex: 0, role: "application", "data-t-label": "Drawing", "aria-describedby": "keys" });
+  const spoken = { role: "application", "data-t-label": "Drawing", "aria-describedby": "keys" };
+  const pad = el("canvas", { class: "pad", width: width * side, height: height * side, tabindex: 0, ...spoken });
   const small = el("canvas", { class: "small", width, height, role: "img", "data-t-label": "As the model sees it" });
   const mark = el("span", { class: "pen" });
   const ink = pad.getContext("2d", { willReadFrequently: true });
@@ -210,7 +211,8 @@ async function decoded(blob) {
 function peaks(samples) {
   const all = samples.getChannelData(0);
   const each = Math.max(1, Math.floor(all.length / 200));
-  return Array.from({ length: Math.floor(all.length / each) }, (_, i) => all.subarray(i * each, (i + 1) * each).reduce((most, x) => Math.max(most, Math.abs(x)), 0));
+  const peak = (_, i) => all.subarray(i * each, (i + 1) * each).reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+  return Array.from({ length: Math.floor(all.length / each) }, peak);
 }
 
 function wav(samples) {

@@ -168,7 +168,8 @@ async function why() {
       answer.why = (await read(`${pathOf(info.id)}/explain`, { inputs: [row], method }, signal)).explanations[0];
       draw(state.shown);
     }
-    say(state.shown.map(({ info, why }) => why && `${info.id}: ${t("What weighs most")}: ${heaviest(why)}.`).filter(Boolean).join(" "));
+    const found = state.shown.filter((answer) => answer.why);
+    say(found.map(({ info, why }) => `${info.id}: ${t("What weighs most")}: ${heaviest(why)}.`).join(" "));
   });
 }
 
@@ -176,7 +177,10 @@ const heaviest = (why) => [...why.units].sort((a, b) => b.score - a.score).slice
 
 // ---- side by side
 function note(answers) {
-  const [a, b] = answers.map((answer) => ({ id: answer.info.id, told: told(answer), number: answer.prediction.value, ms: answer.ms, bytes: answer.info.bytes }));
+  const [a, b] = answers.map((answer) => {
+    const { info, prediction, ms } = answer;
+    return { id: info.id, told: told(answer), number: prediction.value, ms, bytes: info.bytes };
+  });
   state.log.unshift({ shown: answers[0].asked.shown, a, b, alike: a.told === b.told });
   return a.told === b.told;
 }
@@ -191,15 +195,18 @@ function compared() {
   const facts = { n: log.filter((each) => each.alike).length, m: log.length, x: short(apart) };
   const sides = ["a", "b"].map((side) => ({ ...log[0][side], middle: median(log.map((each) => each[side].ms)) }));
   const [fast, slow] = sides.sort((a, b) => a.middle - b.middle);
+  const times = { a: fast.id, x: short(slow.middle / fast.middle), y: short(slow.bytes / fast.bytes) };
   $("agreement").textContent = [
     numbers.length ? t("The answers differ by {x} in the mean.", facts) : t("{n} of {m} answers agree.", facts),
     t("Median time: {a} {x} ms, {b} {y} ms.", { a: fast.id, x: short(fast.middle), b: slow.id, y: short(slow.middle) }),
-    fast.bytes < slow.bytes ? t("{a} is {x} × as fast, in {y} × fewer bytes.", { a: fast.id, x: short(slow.middle / fast.middle), y: short(slow.bytes / fast.bytes) }) : "",
+    fast.bytes < slow.bytes ? t("{a} is {x} × as fast, in {y} × fewer bytes.", times) : "",
   ].join(" ");
-  const head = [t("asked"), first, second, t("alike"), `${first}, ms`, `${second}, ms`].map((name, i) => el("th", { scope: "col", class: i > 3 ? "n" : "" }, name));
+  const titles = [t("asked"), first, second, t("alike"), `${first}, ms`, `${second}, ms`];
+  const head = titles.map((name, i) => el("th", { scope: "col", class: i > 3 ? "n" : "" }, name));
   const rows = log.slice(0, MOST_LOGGED).map(({ shown, a, b, alike }) => {
     const asked = shown.startsWith("data:image") ? el("img", { src: shown, alt: "" }) : clipped(shown);
-    const cells = [asked, clipped(a.told), clipped(b.told), el("span", { class: alike ? "child" : "failed" }, `${alike ? "✓" : "✗"} ${t(alike ? "yes" : "no")}`)];
+    const verdict = el("span", { class: alike ? "child" : "failed" }, `${alike ? "✓" : "✗"} ${t(alike ? "yes" : "no")}`);
+    const cells = [asked, clipped(a.told), clipped(b.told), verdict];
     return el("tr", {}, cells.map((cell) => el("td", {}, cell)), [a.ms, b.ms].map((ms) => el("td", { class: "n" }, short(ms))));
   });
   $("log").replaceChildren(el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows));
@@ -241,15 +248,22 @@ async function card(info) {
   const path = pathOf(info.id);
   const found = (info.card ??= await read(`${path}/card`).catch((error) => ({ summary: error.message, report: { facts: {} } })));
   const { differ = [], samples = [] } = found.report.facts;
-  const shows = [...differ.map((each) => each.show), ...samples].filter((show) => (info.media === "text" ? show.text && Object.keys(info.columns).length === 1 && !info.embeds : show[info.media]));
-  const body = { inputs: [info.media === "text" && Object.keys(info.columns).length > 1 ? Object.fromEntries(Object.keys(info.columns).map((name) => [name, "..."])) : "..."] };
+  const columns = Object.keys(info.columns);
+  const alone = columns.length === 1 && !info.embeds; // an example is one text or one image
+  const shows = [...differ.map((each) => each.show), ...samples].filter((show) => alone && show[info.media]).slice(0, MOST_TRIES);
   $("tries").hidden = !shows.length;
-  $("tries").replaceChildren(said("Try"), ...shows.slice(0, MOST_TRIES).map((show, i) => el("button", { type: "button", "aria-label": show.text ? false : t("Example {n}", { n: i + 1 }), onclick: () => tried(show) }, show.text ? clipped(show.text, 42) : el("img", { src: show.image, alt: "" }))));
+  $("tries").replaceChildren(said(differ.length ? "Where it and its parent differ" : "Try"), ...shows.map(button));
+  const row = columns.length === 1 ? "..." : Object.fromEntries(columns.map((name) => [name, "..."]));
   $("card").hidden = false;
   $("card").lastElementChild.replaceChildren(
     el("pre", { tabindex: 0 }, found.summary), el("h3", { "data-t": "From a program" }, t("From a program")),
-    el("pre", { tabindex: 0 }, `curl ${location.origin}${path}/predict -d '${JSON.stringify(body)}'`),
+    el("pre", { tabindex: 0 }, `curl ${location.origin}${path}/predict -d '${JSON.stringify({ inputs: [row] })}'`),
   );
+}
+
+function button(example, number) {
+  const shown = example.text ? clipped(example.text, 42) : el("img", { src: example.image, alt: t("Example {n}", { n: number + 1 }) });
+  return el("button", { type: "button", onclick: () => tried(example) }, shown);
 }
 
 async function tried(example) {

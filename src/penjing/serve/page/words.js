@@ -6,7 +6,7 @@ const CHINESE = {
   "What is asked here goes to this server alone.": "这里的输入只发送到本服务器。",
   "Text": "文本", "Question": "问题", "Context": "上下文", "Prompt": "开头", "Message": "消息", "One text a line": "每行一段文本",
   "First text": "第一段文本", "Second text": "第二段文本", "The others are compared with the first.": "其余各行与第一行比较。",
-  "Ctrl + Enter asks.": "Ctrl + Enter 提问。", "Try": "试试", "Example {n}": "示例 {n}", "Most tokens": "最多词元", "Temperature": "温度",
+  "Ctrl + Enter asks.": "Ctrl + Enter 提问。", "Try": "试试", "Where it and its parent differ": "它与母模型答案不同之处", "Example {n}": "示例 {n}", "Most tokens": "最多词元", "Temperature": "温度",
   "Choose an image, or drop one here": "选择图片，或拖到这里", "Choose a sound, or drop one here": "选择声音，或拖到这里",
   "Record": "录音", "End the recording": "结束录音", "Clear": "清除", "As the model sees it": "模型看到的样子",
   "Draw large, over the whole square. Keys: arrows move the pen, Space sets it down and lifts it.":
@@ -22,5 +22,5 @@ const CHINESE = {
   "What weighs most": "权重最大的部分", "part": "部分", "score": "得分", "row": "行", "column": "列", "moment": "时刻", "pitch": "音高",
   "This order of the parts beats {x} of random orders.": "这一顺序胜过 {x} 的随机顺序。", "Mind": "注意",
   "The server cannot be reached.": "无法连接服务器。", "The microphone cannot be used.": "无法使用麦克风。", "Wanted: {x}": "要求：{x}",
-  "It has no card.": "它没有模型卡。", "{x} s": "{x} 秒",
+  "{x} s": "{x} 秒",
 };
