@@ -83,14 +83,15 @@ def divisors(number: int) -> list[int]:
 
 def search(
     shape: Shape, begun: list[Layout], length: int, states: Callable[[Layout], Precision], room: float, seconds: Callable[[Layout], float],
-    *, learnt: float = 1.0, added: int = 0, shardings: Sequence[Sharded] = EVERY, again: Sequence[Checkpointing] = AGAIN,
+    *, learnt: float = 1.0, added: int = 0, heap: bool = False, shardings: Sequence[Sharded] = EVERY,
+    again: Sequence[Checkpointing] = AGAIN,
 ) -> list[Choice]:  # fmt: skip
     """What has room of the layouts, with each way to share out states and the first to compute again that has room; the fastest first.
 
     states    bytes of numbers under a layout
     room      bytes that a rank may hold
     seconds   of a step
-    learnt, added      as `layout.memory` has them
+    learnt, added, heap   as `layout.memory` has them
     shardings, again   what may be tried, `again` from what costs no time on
 
     Where nothing has room, the one choice that needs least.
@@ -103,7 +104,7 @@ def search(
             continue
         for checkpointing in again:
             tried = replace(layout, sharded=kind, checkpointing=checkpointing)
-            held = layouts.memory(shape, tried, length, states(tried), learnt=learnt, added=added)
+            held = layouts.memory(shape, tried, length, states(tried), learnt=learnt, added=added, heap=heap)
             if least is None or held.total < least.memory.total:
                 least = Choice(tried, held, math.nan)
             if held.total <= room:

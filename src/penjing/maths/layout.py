@@ -17,6 +17,7 @@ from penjing.maths.cost import Checkpointing, Loss, Precision, Shape, Weight
 Sharded = Literal["none", "optimizer", "gradients", "weights"]
 """What of a copy is shared out among its ranks: nothing, or ZeRO 1, 2, 3 (FSDP), each with what stands before it."""
 _SHARES = ("none", "optimizer", "gradients", "weights")
+GAPS = 0.35  # of glibc's heap, as a share of what it holds: 0.2 to 0.6 for a BERT and a GPT, AMD EPYC, 2026-11-23
 GATHERED = 2  # blocks whose weights a rank has whole at once: the one that runs and the one that comes
 
 
@@ -70,7 +71,7 @@ class Memory(NamedTuple):
 
     gathered      weights of blocks whole, and their gradients, while states are shared out
     activations   what blocks keep for the backward pass, of all parts under way
-    working       the fullest moment beside that: logits and their gradients, or a block computed again
+    working       the fullest moment beside that: logits and their gradients, or a block's backward pass
     """
 
     weights: float
@@ -164,16 +165,21 @@ def weight_numbers(shape: Shape, layout: Layout, stage: int = 0, shards: int | N
 
 
 def memory(
-    shape: Shape, layout: Layout, length: int, precision: Precision, *, learnt: float = 1.0, added: int = 0, loss: Loss = "chunked"
+    shape: Shape, layout: Layout, length: int, precision: Precision, *, learnt: float = 1.0, added: int = 0, loss: Loss = "chunked",
+    heap: bool = False,
 ) -> Memory:  # fmt: skip
     """Bytes of the fullest rank of a training.
 
     length   tokens of a row
     learnt   share of the weights that learn; the others have neither gradients nor moments
     added    parameters that learn beside them, such as adapters; whole on each rank unless shared out
+    heap     whether malloc holds the tensors, as on a processor: what it keeps of those that were freed counts too
     """
     found = [_stage_memory(shape, layout, length, precision, stage, learnt, added, loss) for stage in {0, layout.pipeline - 1}]
-    return max(found, key=lambda each: each.total)
+    fullest = max(found, key=lambda each: each.total)
+    if not heap:
+        return fullest
+    return fullest._replace(working=fullest.working + GAPS * fullest.total)
 
 
 def _stage_memory(
@@ -195,13 +201,13 @@ def _stage_memory(
     kept += sparse * _kept(shape, layout, length, tokens, precision, layout.checkpointing, False)
     if layout.pipeline > 1:  # a stage keeps what it gave to the next
         kept += tokens * precision.activation * shape.hidden / (layout.tensor if layout.sequence else 1)
-    again = 0.0
+    passed = _kept(shape, layout, length, tokens, precision, "none", not sparse)  # by a block's backward pass: gradients of its tensors
     if layout.checkpointing == "full":
-        again = _kept(shape, layout, length, tokens, precision, "none", not sparse)
+        passed *= 2  # and these, computed again
         if layout.sequence:  # both parts of a block read what they gather
-            again += 2 * precision.activation * tokens * shape.hidden * (1 - 1 / layout.tensor)
+            passed += 2 * precision.activation * tokens * shape.hidden * (1 - 1 / layout.tensor)
         if layout.context > 1:  # keys and values of the whole row, for each head, and their gradients
-            again += 2 * precision.activation * layout.part_rows * length * shape.heads * (shape.d + shape.dv) / layout.tensor
+            passed += 2 * precision.activation * layout.part_rows * length * shape.heads * (shape.d + shape.dv) / layout.tensor
     head = 0.0
     if stage == layout.pipeline - 1 and shape.head:
         head = cost.head_bytes(
@@ -213,7 +219,7 @@ def _stage_memory(
         precision.optimizer * (learnt * moments + more[2]),
         gathered,
         kept * under_way(layout, stage),
-        max(head, again),
+        max(head, passed),
     )
 
 

@@ -155,7 +155,7 @@ def _trained(shape: Shape, options: Options, ranks: int, device: Device, length:
     _require_divisible(model, shape, ranks, rows, length, fixed)
     begun = list(choices.possible(shape, ranks, rows, length, device.devices_per_node, fixed))
     room = choices.USABLE * device.memory_gib * 2**30
-    chosen: dict[str, Any] = {"learnt": learnt, "added": added}
+    chosen: dict[str, Any] = {"learnt": learnt, "added": added, "heap": device.kind == "cpu"}
     chosen |= {"shardings": [options.sharded]} if options.sharded else {}
     chosen |= {"again": [options.checkpointing]} if options.checkpointing else {}
     found, ours = list[choices.Choice](), [layout for layout in begun if choices.own(layout)]
@@ -182,9 +182,10 @@ def _trained(shape: Shape, options: Options, ranks: int, device: Device, length:
     if best.layout.sharded == "weights" and best.layout.shards > most:
         notes.append(f"no graded run shares weights out among more than {most:,} ranks: fix --tensor-ranks or --pipeline-ranks to compare")
     pace = graded.step(work(best.layout), device, arithmetic)
-    facts |= _time(options, pace, rows * length, numbers.active, ranks, device)
+    times = _time(options, pace, rows * length, numbers.active, ranks, device)
+    facts |= times
     if options.budget and device.usd_per_hour:
-        reached = cost.training_flops(shape, length) * facts["tokens_a_second"] / ranks
+        reached = cost.training_flops(shape, length) * times["tokens_a_second"] / ranks
         facts["optimal"] = scaling.compute_optimal(scaling.bought(options.budget, device.usd_per_hour, reached))._asdict()
     return facts
 
