@@ -2,9 +2,9 @@
 
     python benchmarks/plan_runs.py --data FOLDER_OF_DATA_SETS [--threads 1] [--hardware NAME_OF_ITS_ROW]
 
-Each run is a public command in a process of its own: an encoder that is finetuned, GPTs that are pretrained, a convolutional network, with
-and without checkpointing. Texts are so long that all are cut at the same length. Memory is the most that the process held, less what it had
-after the same command for a tiny model, when all libraries were imported. A step is the fastest of those after the second, as other
+Each run is a public command in a process of its own: an encoder finetuned, a GPT pretrained, a convolutional network, each with and
+without checkpointing. Texts are so long that all are cut at the same length. Memory is the most that the process held in a step, less what
+it had after the same command for a tiny model, when all libraries were imported. A step is the fastest of those after the second, as other
 processes can only slow them. The machine's row is printed first; like these it is the best of several.
 """
 
@@ -19,6 +19,7 @@ import threading
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from types import FrameType
 from typing import NamedTuple
 
 import pyarrow.parquet
@@ -26,6 +27,7 @@ import torch
 
 from penjing import cli
 from penjing.core.tables import TABLES
+from penjing.engine import train
 from penjing.engine.heap import give_back, resident_bytes
 from penjing.engine.machine import measure_here
 
@@ -112,11 +114,12 @@ def _run(case: Case, words: str, threads: int, folder: Path, out: Path) -> tuple
     _command(case, f"{case.model.split('-')[0]}-tiny", words, threads, folder, out.with_suffix(".tiny"))
     gc.collect()
     give_back()
-    before, peak, done = resident_bytes(), [0], threading.Event()
+    before, peak, done, main = resident_bytes(), [0], threading.Event(), threading.get_ident()
 
     def watch() -> None:
         while not done.wait(EVERY_S):
-            peak[0] = max(peak[0], resident_bytes())
+            if _trains(sys._current_frames().get(main)):
+                peak[0] = max(peak[0], resident_bytes())
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -127,6 +130,13 @@ def _run(case: Case, words: str, threads: int, folder: Path, out: Path) -> tuple
         watcher.join()
     seconds = [step[1] for step in json.loads((out / "report.json").read_text("utf-8"))["facts"]["training"]["losses"]]
     return min(b - a for a, b in zip(seconds[WARM:], seconds[WARM + 1 :])), (peak[0] - before) / 2**30
+
+
+def _trains(frame: FrameType | None) -> bool:
+    """Whether a step of a training is under way, and not a measurement."""
+    while frame and frame.f_code.co_filename != train.__file__:
+        frame = frame.f_back
+    return frame is not None
 
 
 def _command(case: Case, model: str, words: str, threads: int, folder: Path, out: Path) -> None:

@@ -3,6 +3,7 @@
 The table is `tables/graded_runs.csv`. Time is `maths.roofline`, memory `maths.layout`; nothing in either knows of a row.
 """
 
+import dataclasses
 import functools
 from typing import NamedTuple
 
@@ -62,7 +63,8 @@ class Bar(NamedTuple):
 def shape(run: Run) -> Shape | None:
     """The numbers of a run's model; None for a network that is no Transformer."""
     if run.layers is None:
-        return counted.counted(run.model, Runtime()).shape
+        found = counted.counted(run.model, Runtime()).shape
+        return found and dataclasses.replace(found, head=run.stage == "pretrain")  # what is finetuned has a head of labels
     return Shape(
         run.layers, run.hidden or 0, run.heads or 0, run.feed_forward or 0, run.vocabulary or 0, kv_heads=run.kv_heads or 0,
         head_size=run.head_size or 0, gated=run.gated, tied=run.tied,
@@ -141,7 +143,8 @@ def _memory(run: Run) -> float | None:
     found = shape(run)
     if found is None:
         return None
-    return layout.memory(found, laid_out(run), run.length, PRECISIONS[run.states], learnt=LEARNT[run.method], loss=run.loss).total
+    precision, learnt, heap = PRECISIONS[run.states], LEARNT[run.method], run.memory_of == "resident"
+    return layout.memory(found, laid_out(run), run.length, precision, learnt=learnt, loss=run.loss, heap=heap).total
 
 
 def bars(rows: list[Row]) -> list[Bar]:
