@@ -181,10 +181,11 @@ def posted(words, address):
 
 def test_every_command_of_the_page_does_what_it_says(folder, capsys):
     with contextlib.ExitStack() as stack:
-        do_commands(capsys, stack)
+        do_commands(folder, capsys, stack)
 
 
-def do_commands(capsys, stack):
+def do_commands(folder, capsys, stack):
+    """Each command of the page, in its order; what serves goes on until `stack` ends."""
     address = ""
     for line, shown in commands():
         words = shlex.split(line)

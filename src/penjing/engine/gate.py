@@ -57,8 +57,17 @@ def check(
         if said["lost"]:
             raise ModelError(f"{base.path}: a fresh process finds no weights for {', '.join(said['lost'][:3])}")
         reloaded = load_file(reply)
-    difference = max(compare_logits(base.path, memory, reloaded[name]) for name, memory in outputs.items())
+    told = {name: (_at_tokens(name, memory, batch), _at_tokens(name, reloaded[name], batch)) for name, memory in outputs.items()}
+    difference = max(compare_logits(base.path, *pair) for pair in told.values())
     return {"difference": difference, "memory_bytes": said["memory_bytes"]}
+
+
+def _at_tokens(name: str, output: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """An output without what stands at padding, which is no part of an answer, and which an engine may leave out."""
+    mask = batch.inputs.get("attention_mask")
+    if mask is None or output.shape[:2] != mask.shape or (output.ndim == 2 and name == "logits"):
+        return output
+    return output.masked_fill(~mask.bool().reshape(*mask.shape, *[1] * (output.ndim - 2)), 0.0)
 
 
 def compare_logits(path: Path, memory: torch.Tensor, reloaded: torch.Tensor) -> float:
