@@ -18,6 +18,7 @@ from penjing.maths.layout import Layout, Sharded
 
 if TYPE_CHECKING:
     from penjing.engine.counted import Counted
+    from penjing.engine.graded import Pace
 
 FINETUNE_ROWS = 32
 TOKENS_A_STEP = {1e9: 0.5e6, 5e9: 1e6, 1e11: 2e6, math.inf: 4e6}  # up to so many parameters (Brown et al. 2020, table 2.1)
@@ -132,7 +133,7 @@ def _few_bits(bits: int) -> float:
 
 
 def _trained(shape: Shape, options: Options, ranks: int, device: Device, length: int, model: str, notes: list[str]) -> dict[str, Any]:
-    from penjing.engine import graded
+    from penjing.engine import graded, words
     from penjing.engine import layouts as choices
 
     own = {"shardings": choices.OWN_SHARDINGS, "again": choices.OWN_AGAIN}
@@ -149,7 +150,7 @@ def _trained(shape: Shape, options: Options, ranks: int, device: Device, length:
         return roofline.work(shape, layout, length, states(layout), learnt=learnt, added=added)
 
     def seconds(layout: Layout) -> float:
-        return graded.step(work(layout), device, arithmetic)[1]
+        return graded.step(work(layout), device, arithmetic).high_s  # the search finds where a model errs: its caution decides
 
     fixed = {name: vars(options)[flag] for flag, name in ALONG.items() if vars(options)[flag]}
     _require_divisible(model, shape, ranks, rows, length, fixed)
@@ -182,6 +183,9 @@ def _trained(shape: Shape, options: Options, ranks: int, device: Device, length:
     if best.layout.sharded == "weights" and best.layout.shards > most:
         notes.append(f"no graded run shares weights out among more than {most:,} ranks: fix --tensor-ranks or --pipeline-ranks to compare")
     pace = graded.step(work(best.layout), device, arithmetic)
+    if pace.unseen_s:
+        waited = words.three_digits(pace.unseen_s)
+        notes.append(f"no graded run sends so much beside its products: the interval's end takes {waited} s of it as waited for")
     facts |= _time(options, pace, rows * length, numbers.active, ranks, device)
     if options.budget and device.usd_per_hour:
         reached = cost.training_flops(shape, length) * facts["tokens_a_second"] / ranks
@@ -215,9 +219,9 @@ def _require_divisible(model: str, shape: Shape, ranks: int, rows: int, length: 
         raise OptionError(f"{data:,} data ranks do not divide --batch {rows:,}", wanted=f"a multiple of {data:,}")
 
 
-def _time(options: Options, pace: tuple[float, float, float], tokens: int, active: int, ranks: int, device: Device) -> dict[str, Any]:
+def _time(options: Options, pace: "Pace", tokens: int, active: int, ranks: int, device: Device) -> dict[str, Any]:
     """Seconds, cost and energy of a training; low and high are the ends of the interval that graded runs give."""
-    low, seconds, high = pace
+    low, seconds, high, _ = pace
     whole = options.tokens
     if options.budget:
         if device.usd_per_hour is None:
