@@ -205,3 +205,27 @@ def test_what_cannot_be_planned_is_refused_in_three_parts(ask, words, parts):
     assert status == 2 and not out and "Traceback" not in err
     assert "\n  wanted  " in err and "\n  next    " in err
     assert all(part in err for part in parts), err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("gpt-3-175b", *(word for name, value in GPT3.items() for word in (f"--{name}", value))), ("llama-3.1-8b", "--stage", "serve"),
+     ("resnet-50", "--on", "8xV100")],
+    ids=["training", "serving", "a model without a closed form"],
+)  # fmt: skip
+def test_the_page_stands_alone_in_two_languages_with_units(ask, tmp_path, words):
+    status, out, _ = ask(*words, "--out", tmp_path / "plan.html")
+    page = (tmp_path / "plan.html").read_text("utf-8")
+    assert (
+        status == 0
+        and "wrote" in out
+        and "<script" not in page
+        and "http" not in page.replace("http-equiv", "").replace("http://www.w3", "")
+    )
+    assert "memory" in page and "显存" in page and " GB" in page and page.count("<svg") >= 2
+    assert '<article class="en"' in page and '<article class="zh"' in page and "accelerators" in page and "加速器数量" in page
+
+
+def test_a_page_that_cannot_be_written_is_refused_before_anything_is_counted(ask, tmp_path):
+    status, _, err = ask("no-such-model", "--out", tmp_path)
+    assert status == 2 and "is a folder" in err and "choose another --out" in err
