@@ -444,6 +444,7 @@ def _plan(parser: Parser, words: list[str]) -> str:
     parser.add_argument("MODEL", nargs="?", help=about)
     parser.add_argument("--check", action="store_true", help="replay every run that plans are graded by, and print the errors")
     parser.add_argument("--measure-here", action="store_true", help="measure this machine, as a row of the table of hardware")
+    parser.add_argument("--out", type=Path, metavar="PAGE", help="a page that shows it, on fewer and more devices too: plan.html")
     _add(parser, known)
     _common(parser)
     given = _parse(parser, words, " MODEL --on DEVICES")
@@ -457,8 +458,8 @@ def _plan(parser: Parser, words: list[str]) -> str:
     if given["MODEL"] is None:
         raise OptionError("MODEL must be given", wanted=parser.usage)
     options = {flag.name: given[flag.name] for flag in known if given[flag.name] is not None}
-    report = plan.plan(given["MODEL"], runtime=_runtime(given), **options)
-    return report.to_json() if given["json"] else plan.told(report)
+    report = plan.plan(given["MODEL"], out=given["out"], runtime=_runtime(given), **options)
+    return report.to_json() if given["json"] else plan.told(report) + (f"\nwrote {given['out']}" if given["out"] else "")
 
 
 def _completion(parser: Parser, words: list[str]) -> str:

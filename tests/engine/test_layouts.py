@@ -160,5 +160,8 @@ def test_volumes_are_those_of_their_papers():
     for sharded, times in {"none": 2, "optimizer": 2, "gradients": 2, "weights": 3}.items():
         told = layouts.volume(shape, Layout(data=64, sharded=sharded), 4096, mixed).data
         assert told == pytest.approx(times * 2 * total * 63 / 64)
+    for sharded, times in {"none": 2, "optimizer": 2, "gradients": 1 + 4, "weights": 3 * 4}.items():  # gradients are summed for each part
+        told = layouts.volume(shape, Layout(data=64, sharded=sharded, parts=4), 4096, mixed).data
+        assert told == pytest.approx(times * 2 * total * 63 / 64)
     told = layouts.volume(shape, Layout(tensor=8), 4096, mixed).tensor
     assert told == 8 * 4096 * shape.hidden * 7 / 8 * 2 * shape.layers

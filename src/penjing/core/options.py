@@ -109,7 +109,7 @@ def parse(flag: Flag, value: Any) -> Any:
 
     Raises OptionError naming the flag, the value and what was wanted.
     """
-    if value is None or (isinstance(value, str) and value == "none" and flag.default is None):
+    if value is None or (value == "none" and flag.default is None and "none" not in get_args(flag.kind)):
         return None
     try:
         parsed = _convert(flag.kind, value)

@@ -17,10 +17,10 @@ from penjing.maths.cost import Checkpointing, Precision, Shape
 from penjing.maths.layout import Layout, Memory, Sharded
 
 USABLE = 0.92  # of a device's memory: contexts, buffers of collectives and gaps between tensors take the rest
-LONG_ROW = 16384  # tokens from which a row may be shared out
+LONG_ROW = 8192  # tokens from which a row may be shared out
 MOST_RANKS = 1 << 20
 _PARTS_TRIED = 4  # sizes of a part, each twice the one before
-
+_STAGES = (1, 2, 4, 8)  # of a rank; embedding and head may stand for a block each (Llama 3, section 3.3.2)
 
 EVERY: tuple[Sharded, ...] = ("none", "optimizer", "gradients", "weights")
 AGAIN: tuple[Checkpointing, ...] = ("none", "operations", "full")
@@ -65,7 +65,7 @@ def possible(shape: Shape, ranks: int, rows: int, length: int, node: int, fixed:
             continue
         experts = along["expert"] or [n for n in divisors(data * context) if shape.experts and not shape.experts % n and n <= node] or [1]
         sizes = [n for n in divisors(rows // data) if n & (n - 1) == 0][:_PARTS_TRIED]
-        stages = [n for n in (1, 2, 4) if n == 1 or (pipeline > 1 and shape.layers % (pipeline * n) == 0)]
+        stages = [n for n in _STAGES if n == 1 or (pipeline > 1 and 0 in ((shape.layers + ends) % (pipeline * n) for ends in (0, 2)))]
         for expert, part_rows, interleaved in itertools.product(experts, sizes, stages):
             begun = Layout(
                 data=data, tensor=tensor, pipeline=pipeline, context=context, expert=expert, part_rows=part_rows,

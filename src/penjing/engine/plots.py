@@ -215,6 +215,58 @@ def load(points: Sequence[Mapping[str, Any]], *, name: str, alt: str) -> str:
         return _svg(figure, name, alt)
 
 
+def stacks(
+    bars: Sequence[tuple[str, Sequence[tuple[str, float]]]], room: float | None, x: str, usable: str, *, name: str, alt: str
+) -> str:  # fmt: skip
+    """Bytes by part, a bar for each (label, (role, bytes) of the parts), in this order downwards, with a line at `room` bytes.
+
+    x, usable   what the labels count, and what the line is called
+    """
+    with _style(name, {"axes.grid.axis": "x"}):
+        figure, (axes,) = _figure(70 + 26 * len(bars))
+        for place, (_, parts) in enumerate(bars):
+            begun = 0.0
+            for role, size in parts:
+                axes.barh(place, size, left=begun, height=0.62, color=INK[role], lw=0)
+                begun += size
+        if room is not None:
+            axes.axvline(room, color=INK["failed"], lw=1, ls=(0, (4, 3)))
+            axes.annotate(usable, (room, 1), xycoords=("data", "axes fraction"), xytext=(0, 3), textcoords="offset points", ha="center",
+                          fontsize=SMALL, color=INK["failed"])  # fmt: skip
+        axes.set_yticks(range(len(bars)), [label for label, _ in bars], color=INK["ink"], fontsize=LABEL)
+        axes.set_ylim(len(bars) - 0.5, -0.5)
+        axes.set_ylabel(x)
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=_STEPS))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: _tick(amount("bytes", v))))
+        return _svg(figure, name, alt)
+
+
+def against(
+    counts: Sequence[int], values: Sequence[float], ends: Sequence[Sequence[float]] | None, x: str, y: str, *, name: str, alt: str
+) -> str:  # fmt: skip
+    """Values against numbers of devices, by factors where they span many, with a band between the two `ends` where there are some."""
+    with _style(name):
+        figure, (axes,) = _figure(230)
+        if ends is not None:
+            axes.fill_between(counts, ends[0], ends[1], color=INK["rule"], lw=0)
+        axes.plot(counts, values, color=INK["child"], lw=1.6, marker="o", ms=4.5)
+        axes.set_xscale("log")
+        axes.set_xticks(counts, [f"{count:,}" for count in counts])
+        low, high = min(map(min, [values, *(ends or [])])), max(map(max, [values, *(ends or [])]))
+        if low > 0 and high / low >= _FEW_DECADES:
+            axes.set_yscale("log")
+            axes.set_ylim(low / 1.15, high * 1.15)
+            axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        else:
+            axes.set_ylim(0, high * 1.05)
+            axes.yaxis.set_major_locator(MaxNLocator(5, steps=_STEPS))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.10g}"))
+        axes.minorticks_off()
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+        return _svg(figure, name, alt)
+
+
 def leaving(shares: Sequence[float], curves: Mapping[str, Sequence[float]], band: Sequence[Sequence[float]], *, name: str, alt: str) -> str:
     """How an answer falls and rises as units of the input leave and come, against random orders.
 

@@ -241,16 +241,19 @@ def under_way(layout: Layout, stage: int) -> float:
 def volume(shape: Shape, layout: Layout, length: int, precision: Precision, *, learnt: float = 1.0, added: int = 0) -> Volume:
     """Bytes that a rank of the first stage sends in a step.
 
-    Gradients are summed once a step, or weights gathered twice for each part and gradients shared out once a step where weights are shared
-    out (ZeRO, section 7); a block of tensor ranks sums four times a part (Narayanan et al., section 2.3), six with blocks computed again.
+    Gradients are summed once a step; where they are shared out, for each part, because no rank has room to wait with them whole. Weights
+    that are shared out are gathered twice for each part, others whose moments are shared out once a step (ZeRO, section 7); a block of
+    tensor ranks sums four times a part (Narayanan et al., section 2.3), six with blocks computed again.
     """
     number, blocks = precision.activation, sum(stage_blocks(shape, layout, 0))
     mine = weight_numbers(shape, layout, 0, 1)
     sums = (learnt * mine + added / layout.tensor / layout.pipeline) * precision.gradient
-    if layout.sharded == "weights":
-        data = 2 * layout.parts * cost.gather(mine * number, layout.shards) + cost.gather(sums, layout.shards)
-    else:
+    if layout.sharded == "none":
         data = cost.all_reduce(sums, layout.shards)
+    else:
+        gathered = 2 * layout.parts * mine if layout.sharded == "weights" else learnt * mine
+        data = cost.gather(gathered * number, layout.shards)
+        data += (layout.parts if layout.shares("gradients") > 1 else 1) * cost.gather(sums, layout.shards)
     tokens = layout.parts * layout.part_rows * length / layout.context
     stream = tokens * shape.hidden * number
     times = 6 if layout.checkpointing == "full" else 4

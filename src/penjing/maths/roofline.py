@@ -91,15 +91,15 @@ def _kept(shape: Shape, layout: Layout, length: int, tokens: float, precision: P
 
 
 def ideal(done: Work, device: Device, precision: str) -> np.ndarray:
-    """(5,) seconds at the rates of the hardware, each with its share of pauses: products, the same where their rate is stated and not
-    measured, attention, what is moved, what is sent."""
+    """(6,) seconds at the rates of the hardware: products, the same where their rate is stated and not measured, attention, what is moved,
+    what is sent, each with its share of pauses; and what is sent beside them, of which a part is never hidden."""
     narrow, wide = device.peak(precision), device.peak("bf16" if precision == "fp8" else precision)
     products = done.products / narrow + done.told / wide
     found = np.array([
         products, 0.0 if device.reached else products, done.attention / wide,
         done.moved / (1e9 * device.memory_gb_s), done.sent / rate(device, done.neighbours, 1),
     ])  # fmt: skip
-    return found * (1 + done.idle)
+    return np.append(found * (1 + done.idle), at_least(done, device))
 
 
 def at_least(done: Work, device: Device) -> float:

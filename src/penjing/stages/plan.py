@@ -1,12 +1,15 @@
 """Foresee what a model will need before it is run: memory, time, layout of ranks, cost; no weights are touched."""
 
+import contextlib
 import dataclasses
 import itertools
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from penjing.core.errors import OptionError
+from penjing.core.errors import ModelError, OptionError
+from penjing.core.model_dir import check_page, write_page
 from penjing.core.options import Between, Dollars, build
 from penjing.core.report import Report
 from penjing.core.runtime import Runtime, versions
@@ -18,6 +21,7 @@ from penjing.maths.layout import Layout, Sharded
 
 if TYPE_CHECKING:
     from penjing.engine.counted import Counted
+    from penjing.engine.graded import Pace
 
 FINETUNE_ROWS = 32
 TOKENS_A_STEP = {1e9: 0.5e6, 5e9: 1e6, 1e11: 2e6, math.inf: 4e6}  # up to so many parameters (Brown et al. 2020, table 2.1)
@@ -49,15 +53,18 @@ class Options:
     checkpointing: Annotated[Checkpointing | None, "what is computed again in the backward pass"] = None
 
 
-def plan(model: str, *, runtime: Runtime | None = None, **words: Any) -> Report:
+def plan(model: str, *, out: str | Path | None = None, runtime: Runtime | None = None, **words: Any) -> Report:
     """What a model will need: parameters, operations, memory of a rank by part, whether it fits, layout, seconds, cost; or what it serves.
 
     model   a directory, a config.json, new:<size>, a published name such as gpt-3-175b, a hub id of those, or hf:org/name
+    out     where a page is written that shows it beside the same plan on fewer and more devices; None for none
 
     Raises ModelError for a model that is not known or cannot be made, OptionError for hardware that is not known and sizes that do not
     divide.
     """
     options = build(Options, words)
+    if out is not None:
+        check_page(Path(out))
     if options.method == "lora" and options.stage != "finetune":
         raise OptionError(f"--method lora does not go with --stage {options.stage}", wanted="--stage finetune")
     if options.bits != 16 and not (options.stage == "serve" or options.method == "lora"):
@@ -79,7 +86,24 @@ def plan(model: str, *, runtime: Runtime | None = None, **words: Any) -> Report:
         report.facts |= _served(found.shape, options, ranks, device, length)
     else:
         report.facts |= _trained(found.shape, options, ranks, device, length, model, report.notes)
+    if out is not None:
+        from penjing.engine import plan_page
+
+        write_page(Path(out), plan_page.page_of(report, _beside(model, options, report, runtime)))
     return report
+
+
+def _beside(model: str, options: Options, report: Report, runtime: Runtime | None) -> list[tuple[int, dict[str, Any]]]:
+    """The facts of the same plan on an eighth to eight times as many devices, where so many share out its rows."""
+    ranks, name = report.facts["ranks"], report.facts["device"]["name"]
+    numbers = {round(ranks * 2.0**power) for power in range(-3, 4) if ranks * 2.0**power >= 1}
+    same = {flag: value for flag, value in dataclasses.asdict(options).items() if value is not None and flag != "budget"}
+    same |= {"batch": report.facts["rows"]} | ({"tokens": report.facts["tokens"]} if report.facts.get("tokens") else {})
+    found = {ranks: report.facts}
+    for number in numbers - {ranks}:
+        with contextlib.suppress(OptionError, ModelError):  # a number of ranks that does not come out even
+            found[number] = plan(model, runtime=runtime, **same | {"on": f"{number}x{name}"}).facts
+    return sorted(found.items())
 
 
 def _length(found: "Counted", options: Options) -> int:
@@ -132,7 +156,7 @@ def _few_bits(bits: int) -> float:
 
 
 def _trained(shape: Shape, options: Options, ranks: int, device: Device, length: int, model: str, notes: list[str]) -> dict[str, Any]:
-    from penjing.engine import graded
+    from penjing.engine import graded, words
     from penjing.engine import layouts as choices
 
     own = {"shardings": choices.OWN_SHARDINGS, "again": choices.OWN_AGAIN}
@@ -149,7 +173,7 @@ def _trained(shape: Shape, options: Options, ranks: int, device: Device, length:
         return roofline.work(shape, layout, length, states(layout), learnt=learnt, added=added)
 
     def seconds(layout: Layout) -> float:
-        return graded.step(work(layout), device, arithmetic)[1]
+        return graded.step(work(layout), device, arithmetic).high_s  # the search finds where a model errs: its caution decides
 
     fixed = {name: vars(options)[flag] for flag, name in ALONG.items() if vars(options)[flag]}
     _require_divisible(model, shape, ranks, rows, length, fixed)
@@ -182,6 +206,9 @@ def _trained(shape: Shape, options: Options, ranks: int, device: Device, length:
     if best.layout.sharded == "weights" and best.layout.shards > most:
         notes.append(f"no graded run shares weights out among more than {most:,} ranks: fix --tensor-ranks or --pipeline-ranks to compare")
     pace = graded.step(work(best.layout), device, arithmetic)
+    if pace.unseen_s:
+        waited = words.three_digits(pace.unseen_s)
+        notes.append(f"no graded run sends so much beside its products: the interval's end takes {waited} s of it as waited for")
     times = _time(options, pace, rows * length, numbers.active, ranks, device)
     facts |= times
     if options.budget and device.usd_per_hour:
@@ -216,9 +243,9 @@ def _require_divisible(model: str, shape: Shape, ranks: int, rows: int, length: 
         raise OptionError(f"{data:,} data ranks do not divide --batch {rows:,}", wanted=f"a multiple of {data:,}")
 
 
-def _time(options: Options, pace: tuple[float, float, float], tokens: int, active: int, ranks: int, device: Device) -> dict[str, Any]:
+def _time(options: Options, pace: "Pace", tokens: int, active: int, ranks: int, device: Device) -> dict[str, Any]:
     """Seconds, cost and energy of a training; low and high are the ends of the interval that graded runs give."""
-    low, seconds, high = pace
+    low, seconds, high, _ = pace
     whole = options.tokens
     if options.budget:
         if device.usd_per_hour is None:
