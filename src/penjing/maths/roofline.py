@@ -91,12 +91,12 @@ def _kept(shape: Shape, layout: Layout, length: int, tokens: float, precision: P
 
 
 def ideal(done: Work, device: Device, precision: str) -> np.ndarray:
-    """(5,) seconds at the rates of the hardware, each with its share of pauses: products where a maker states their rate, products where it
-    was measured, attention, what is moved, what is sent."""
+    """(5,) seconds at the rates of the hardware, each with its share of pauses: products, the same where their rate is stated and not
+    measured, attention, what is moved, what is sent."""
     narrow, wide = device.peak(precision), device.peak("bf16" if precision == "fp8" else precision)
     products = done.products / narrow + done.told / wide
     found = np.array([
-        0.0 if device.reached else products, products if device.reached else 0.0, done.attention / wide,
+        products, 0.0 if device.reached else products, done.attention / wide,
         done.moved / (1e9 * device.memory_gb_s), done.sent / rate(device, done.neighbours, 1),
     ])  # fmt: skip
     return found * (1 + done.idle)

@@ -334,12 +334,14 @@ def checked(json: bool) -> tuple[bool, str]:
 
 
 def measured(json: bool) -> str:
-    """This machine's rates, for a person or for programs."""
+    """This machine's rates, for a person or for programs; they are kept for the plans of trainings that begin here."""
     from json import dumps
 
-    from penjing.engine.machine import measure_here
+    from penjing.engine.machine import keep, measure_here
 
-    found = dataclasses.asdict(measure_here())
+    row = measure_here()
+    keep(row)
+    found = dataclasses.asdict(row)
     if json:
         return dumps(found, ensure_ascii=False, indent=1)
     return "\n".join(f"{name:<18} {value}" for name, value in found.items() if value not in (None, ""))
