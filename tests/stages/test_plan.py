@@ -10,7 +10,9 @@ from penjing.core.runtime import Runtime
 from penjing.engine import counted, layouts
 from penjing.maths import cost
 from penjing.maths.layout import Layout
+from penjing.stages import _learning_curve
 from penjing.stages.plan import told
+from tests.conftest import write_reviews
 
 GPT3 = {"stage": "pretrain", "tokens": "300e9", "on": "1024xA100-80G"}
 
@@ -194,3 +196,34 @@ def test_what_cannot_be_planned_is_refused_in_three_parts(ask, words, parts):
     assert status == 2 and not out and "Traceback" not in err
     assert "\n  wanted  " in err and "\n  next    " in err
     assert all(part in err for part in parts), err
+
+
+def test_rows_needed_are_told_from_short_trainings_with_intervals(reviews, monkeypatch):
+    monkeypatch.setattr(_learning_curve, "SHARES", (1 / 16, 1 / 8, 1 / 4))
+    monkeypatch.setattr(_learning_curve, "RUNS", 2)
+    options = {"data": str(reviews), "task": "text-classification", "on": "laptop", "quality": 0.9}
+    report = penjing.plan("new:bert-tiny", runtime=Runtime(threads=1, quiet=True), **options)
+    found = report.facts["rows_needed"]
+    assert len(found["errors"]) == 3 and all(len(runs) == 2 for runs in found["errors"].values())
+    assert found["twice"]["rows"] == 2 * found["now"]["rows"] and found["twice"]["quality"] >= found["now"]["quality"]
+    assert all(point["low"] <= point["high"] for point in (found["now"], found["twice"]))
+    assert found["aim"]["quality"] == 0.9
+    assert "twice as many" in told(report) and "aim     90" in told(report)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--quality", "0.9"), "--task and --quality are of the rows of --data"),
+        (("--stage", "serve", "--data", "x"), "--data does not go with --stage serve"),
+    ],
+)
+def test_rows_and_what_belongs_to_them_are_asked_for_together(ask, words, said):
+    status, _, error = ask("new:bert-tiny", *words)
+    assert status == 2 and said in error
+
+
+def test_too_few_rows_give_no_learning_curve(ask, tmp_path):
+    path = write_reviews(tmp_path / "few.csv", 60)
+    status, _, error = ask("new:bert-tiny", "--data", path, "--task", "text-classification", "--on", "laptop")
+    assert status == 2 and "would be a guess" in error and "at least 128 train rows" in error
