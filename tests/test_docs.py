@@ -116,6 +116,7 @@ def test_flags_and_sizes_that_a_page_names_exist(page):
         "seed",
         "trust-code",
         "check",
+        "measure_here",
         "help",
         "set",
         "vary",

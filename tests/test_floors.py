@@ -23,7 +23,7 @@ FLOORS = {
     "__init__": 5,
 }
 FILES = sorted(ROOT.rglob("*.py"))
-COMPOSERS = {"shrink", "run", "sweep", "_cross_fit", "_search", "_provable", "_shapes", "_dry_run", "_frame"}
+COMPOSERS = {"shrink", "run", "sweep", "_cross_fit", "_search", "_provable", "_shapes", "_dry_run", "_frame", "plan", "_learning_curve"}
 
 
 def imports(path):

@@ -121,7 +121,7 @@ def test_a_pass_over_few_blocks_tells_what_a_pass_over_all_does():
     """Of an encoder and a decoder of different depths, the first block of each with a table that the others share."""
     config = transformers.T5Config(num_layers=6, num_decoder_layers=5, d_model=64, d_ff=128, num_heads=4, d_kv=16, vocab_size=500)
     model = counted_config(config).model
-    assert forward(model, 2, 16) == counted._pass(model, 2, 16)
+    assert forward(model, 2, 16) == counted._pass(model, counted.inputs(model, 2, 16))
     assert len(model.encoder.block) == 6 and len(model.decoder.block) == 5
 
 

@@ -31,7 +31,7 @@ def machine(monkeypatch):
     monkeypatch.setattr(room, "gradients", counted)
     monkeypatch.setattr(room, "_peak", peak)
     monkeypatch.setattr(room, "_to_come", lambda state: 0)
-    return lambda free: monkeypatch.setattr(room, "_held_and_free", lambda device: (HELD, free))
+    return lambda free: monkeypatch.setattr(room, "held_and_free", lambda device: (HELD, free))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,9 @@ from penjing.core.runtime import Runtime
 from penjing.engine import counted, layouts
 from penjing.maths import cost
 from penjing.maths.layout import Layout
+from penjing.stages import _learning_curve
 from penjing.stages.plan import told
+from tests.conftest import write_reviews
 
 GPT3 = {"stage": "pretrain", "tokens": "300e9", "on": "1024xA100-80G"}
 
@@ -229,3 +231,34 @@ def test_the_page_stands_alone_in_two_languages_with_units(ask, tmp_path, words)
 def test_a_page_that_cannot_be_written_is_refused_before_anything_is_counted(ask, tmp_path):
     status, _, err = ask("no-such-model", "--out", tmp_path)
     assert status == 2 and "is a folder" in err and "choose another --out" in err
+
+
+def test_rows_needed_are_told_from_short_trainings_with_intervals(reviews, monkeypatch):
+    monkeypatch.setattr(_learning_curve, "SHARES", (1 / 16, 1 / 8, 1 / 4))
+    monkeypatch.setattr(_learning_curve, "RUNS", 2)
+    options = {"data": str(reviews), "task": "text-classification", "on": "laptop", "quality": 0.9}
+    report = penjing.plan("new:bert-tiny", runtime=Runtime(threads=1, quiet=True), **options)
+    found = report.facts["rows_needed"]
+    assert len(found["errors"]) == 3 and all(len(runs) == 2 for runs in found["errors"].values())
+    assert found["twice"]["rows"] == 2 * found["now"]["rows"] and found["twice"]["quality"] >= found["now"]["quality"]
+    assert all(point["low"] <= point["high"] for point in (found["now"], found["twice"]))
+    assert found["aim"]["quality"] == 0.9
+    assert "twice as many" in told(report) and "aim     90" in told(report)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--quality", "0.9"), "--task and --quality are of the rows of --data"),
+        (("--stage", "serve", "--data", "x"), "--data does not go with --stage serve"),
+    ],
+)
+def test_rows_and_what_belongs_to_them_are_asked_for_together(ask, words, said):
+    status, _, error = ask("new:bert-tiny", *words)
+    assert status == 2 and said in error
+
+
+def test_too_few_rows_give_no_learning_curve(ask, tmp_path):
+    path = write_reviews(tmp_path / "few.csv", 60)
+    status, _, error = ask("new:bert-tiny", "--data", path, "--task", "text-classification", "--on", "laptop")
+    assert status == 2 and "would be a guess" in error and "at least 128 train rows" in error

@@ -132,10 +132,15 @@ def counted_config(config: PretrainedConfig, name: str = "") -> Counted:
 
     Raises ModelError for a config of which no model can be made: heads that do not share out the hidden size, negative sizes.
     """
-    model = outline(config)
+    return counted_model(outline(config), name)
+
+
+def counted_model(model: PreTrainedModel, name: str = "") -> Counted:
+    """A model that is there, with weights or without."""
+    config = model.config
     total = sum(p.numel() for p in model.parameters())
     tables = {id(m.weight): m.weight.numel() for m in model.modules() if isinstance(m, nn.Embedding)}
-    plain, found = Parameters(total, sum(tables.values()), total), shape(config)
+    plain, found = Parameters(total, sum(tables.values()), total), shape(config, type(model).__name__)
     if found is None:
         return Counted(name, model, plain, None, (f"{config.model_type} has no closed form here: counted by a model without weights",))
     missing = total - cost.parameters(found).total
@@ -159,9 +164,9 @@ def outline(config: PretrainedConfig) -> PreTrainedModel:
         raise ModelError(f"{config.model_type}: no model can be made of this config: {said}", wanted="sizes that go together") from error
 
 
-def _auto(config: PretrainedConfig) -> Any:
-    """The class that builds it: the one that the config names, else the first there is."""
-    named = (config.architectures or [""])[0]
+def _auto(config: PretrainedConfig, kind: str = "") -> Any:
+    """The class that builds it: the one that is named here or in the config, else the first there is."""
+    named = kind or (config.architectures or [""])[0]
     fitting = [auto for auto in _AUTOS if type(config) in auto._model_mapping]
     if not fitting:
         raise ModelError(f"transformers builds no model of {config.model_type}", wanted="a config of a model")
@@ -201,17 +206,22 @@ class Pass(NamedTuple):
 
 
 def forward(model: PreTrainedModel, rows: int = 1, length: int = 0) -> Pass:
-    """Operations and kept bytes of a pass over `rows` of usual inputs, of `length` tokens where it reads tokens; nothing is computed.
+    """Operations and kept bytes of a pass over `rows` of usual inputs, of `length` tokens where it reads tokens; nothing is computed."""
+    return passed(model, inputs(model, rows, length))
+
+
+def passed(model: PreTrainedModel, given: dict[str, Tensor]) -> Pass:
+    """The same of a pass over these inputs, on the meta device.
 
     Of blocks that are alike two are passed, then one more, which costs what each of the others does.
     """
     stacks = [module for module in model.modules() if _alike(module)]
     with _cut(stacks, None):
-        few = _pass(model, rows, length)
+        few = _pass(model, given)
     flops, kept = few
     for stack in stacks:
         with _cut(stacks, stack):
-            more = _pass(model, rows, length)
+            more = _pass(model, given)
         others = len(stack) - FEW
         flops, kept = flops + others * (more.flops - few.flops), kept + others * (more.kept - few.kept)
     return Pass(flops, kept)
@@ -238,7 +248,7 @@ def _cut(stacks: list[nn.ModuleList], longer: nn.ModuleList | None) -> Iterator[
             stack._modules.update(blocks)
 
 
-def _pass(model: PreTrainedModel, rows: int, length: int) -> Pass:
+def _pass(model: PreTrainedModel, given: dict[str, Tensor]) -> Pass:
     weights = {p.untyped_storage()._cdata for p in model.parameters()}
     kept: dict[int, Tensor] = {}
 
@@ -249,7 +259,7 @@ def _pass(model: PreTrainedModel, rows: int, length: int) -> Pass:
 
     counter = FlopCounterMode(display=False)
     with counter, saved_tensors_hooks(keep, lambda tensor: tensor):
-        model(**inputs(model, rows, length))
+        model(**given)
     return Pass(counter.get_total_flops(), sum(tensor.untyped_storage().nbytes() for tensor in kept.values()))
 
 
@@ -272,13 +282,16 @@ def inputs(model: PreTrainedModel, rows: int, length: int) -> dict[str, Tensor]:
     return found
 
 
-def shape(config: PretrainedConfig) -> Shape | None:
-    """The numbers of a config that decide what it costs; None for architectures that have no closed form here."""
+def shape(config: PretrainedConfig, kind: str = "") -> Shape | None:
+    """The numbers of a config that decide what it costs; None for architectures that have no closed form here.
+
+    kind   name of the class, where the config does not name it
+    """
     read = _READ.get(config.model_type)
     found = read(config) if read else None
     if found is None:
         return None
-    auto = _auto(config)
+    auto = _auto(config, kind)
     masked = auto is transformers.AutoModelForMaskedLM
     more = found.biases | {"head"} if masked else found.biases
     return replace(found, head=masked or auto is transformers.AutoModelForCausalLM, transform=masked, biases=more)

@@ -25,6 +25,7 @@ from penjing.engine.checkpoints import Checkpoints, Files, num_bytes, training_k
 from penjing.engine.corpus import Packed
 from penjing.engine.curve import Curve
 from penjing.engine.dropping import dropping
+from penjing.engine.foreseen import Plan
 from penjing.engine.heap import give_back
 from penjing.engine.load import Loaded
 from penjing.engine.measure import best_way
@@ -106,7 +107,7 @@ class Run:
 def fit(
     loaded: Loaded, loss: Loss, train_rows: Sequence[Example] | Packed, tune_rows: Sequence[Example], options: Training, runtime: Runtime,
     out: Path, repeats: int = 1, learner: Learner | None = None, strengths: Sequence[float] = (1.0,),
-    looks: int | None = None, show: Callable[[PreTrainedModel], None] | None = None,
+    looks: int | None = None, show: Callable[[PreTrainedModel], None] | None = None, foreseeable: bool = True,
 ) -> dict[str, Any]:  # fmt: skip
     """Train `loaded.model` and leave it with the weights that did best on the tune rows, in its own architecture.
 
@@ -116,6 +117,7 @@ def fit(
     strengths of the augmentation, as shares of what was chosen: a batch holds its rows augmented by each, one copy after the other
     looks     how many times the tune rows are measured, evenly spread; where None, when epochs end
     show      is handed the model each time they have been
+    foreseeable   whether a step is the model's own work alone; not where a teacher answers too
 
     Returns the facts of the run for the report: curve, losses, best epoch, what learnt, precision, threads, seconds.
 
@@ -125,12 +127,15 @@ def fit(
     task, processor = loaded.task if isinstance(train_rows, Packed) else loaded.task.learn_decision(train_rows), loaded.processor
     encoded = _read(train_rows, loaded, options, runtime, strengths)
     tuning = Encoded(tune_rows, task, processor)
+    plan = Plan(runtime.device)
     state, run, kept = _begin(learner, loss, encoded, options, runtime, out, repeats)
     learnt = num_learning(state)
     after = f", going on after step {state.number:,}" if state.number else ""
     how = f"{run.precision}, {' or '.join(map(str, run.counts))} threads{after}"
     say(f"training {learnt:,} parameters on {len(encoded):,} {encoded.unit}, {state.steps:,} steps, {how}", runtime.quiet)
     first = state.group.rank == 0
+    if foreseeable and first:
+        plan.begin(state, run.batch, repeats * (len(strengths) if options.augment else 1))
     board = Board(out / CHECKPOINTS, state, task, tune_rows, runtime.quiet) if options.tensorboard and first else None
     with torch_threads(max(run.counts)):  # what the processor can do is what all its cores can
         watch = Watch(state, out / CHECKPOINTS, runtime.quiet, board)
@@ -159,6 +164,7 @@ def fit(
     torch.set_num_threads(fastest(run.counts, run.tried))
     state.group.leave()
     watch.hand_over(out)
+    planned = plan.kept(run.losses.points)
     state.release()
     if run.weights:
         learner.model.load_state_dict(run.weights)
@@ -166,7 +172,7 @@ def fit(
     loaded.model = learner.plain().eval()
     loaded.model.config.update(loaded.task.decision)
     facts = {"learnt": {"parameters": learnt, "share": learnt / loaded.parameters, "note": learner.note}, "hints": watch.hints}
-    return {**facts, **_told(run, encoded, task), "seconds": round(time.perf_counter() - started, 2)}
+    return {**facts, **_told(run, encoded, task), "plan": planned, "seconds": round(time.perf_counter() - started, 2)}
 
 
 def _told(run: Run, encoded: Encoded | Packed, task: Task) -> dict[str, Any]:

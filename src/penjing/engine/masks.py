@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 _BITS = 16  # by which a number is kept or dropped: probabilities are exact to 1/65536
-_SHORT = 256  # keys at which attention in parts takes about as long as torch's fused kernel; with fewer it is faster
+SHORT = 256  # keys at which attention in parts takes about as long as torch's fused kernel; with fewer it is faster
 
 
 class CheapMasks(TorchFunctionMode):
@@ -51,7 +51,7 @@ class CheapMasks(TorchFunctionMode):
         scale: float | None = None, enable_gqa: bool = False,
     ) -> Tensor:  # fmt: skip
         """query (..., T, D), key and value (..., S, D) -> (..., T, D)."""
-        fused = dropout_p == 0 and key.shape[-2] > _SHORT
+        fused = dropout_p == 0 and key.shape[-2] > SHORT
         if fused or enable_gqa or query.device.type != "cpu":
             return F.scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
         scores = (query * (scale or 1 / math.sqrt(query.shape[-1]))) @ key.transpose(-2, -1)

@@ -31,7 +31,8 @@ reasons       {"method", "n", "correlation": Measure, "overlap": Measure, "floor
 divergence    Measure: mean Kullback-Leibler divergence of the parent's distributions from the model's, in nats
 training      {"curve": [{"epoch", "loss", "tune"}], "losses": [(step, seconds, loss)], "best_epoch", "seconds", "learnt": {"parameters"
               that were trained, "share" of the model's number, "note" of how what was learnt is stored}, "batch": [most rows, most
-              tokens]}; tune is the primary metric
+              tokens], "plan": {"on", "seconds", "low_s", "high_s", "took_s", "bytes", "took_bytes"} or None}; tune is the primary
+              metric, low and high are the ends of an 80 % interval
 parity        {"difference": largest difference of a logit after a reload in a process that never held the model}
 
 `meta` is penjing.json; of it the page reads "lineage", oldest first: {"stage", "key", "parent": {"path", "sha256"}, "data":

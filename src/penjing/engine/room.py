@@ -8,6 +8,7 @@ which what a training holds besides is set aside: moments of the optimizer, the 
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy
@@ -74,7 +75,7 @@ def _measured(state: State, loss: Loss) -> Line:
     parts = state.parts
     with untouched(state.model):
         passes()  # what is made once is there from now on: gradients, buffers of kernels
-        held, free = _held_and_free(state.runtime.device)
+        held, free = held_and_free(state.runtime.device)
         room = free / (state.group.size if state.runtime.device == "cpu" else 1) - _to_come(state)
         while True:
             points.append((rows * int(state.encoded.read(order[:rows]).max()), _peak(passes, state.runtime.device)))
@@ -95,12 +96,33 @@ def _to_come(state: State) -> int:
     return MOMENTS * learnt + best
 
 
-def _held_and_free(device: str) -> tuple[int, int]:
+def held_and_free(device: str) -> tuple[int, int]:
+    """Bytes that this process holds, and those that it may still take."""
     if device == "cuda":
         held, free = torch.cuda.memory_allocated(), torch.cuda.mem_get_info()[0]
         return held, free + torch.cuda.memory_reserved() - held
     give_back()
     return resident_bytes(), free_bytes()
+
+
+def restart_peak(device: str) -> bool:
+    """Let `peak_bytes` count from what is held now; false where the system does not do that."""
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        return True
+    try:
+        Path("/proc/self/clear_refs").write_text("5", "ascii")  # sets VmHWM back (proc(5), since Linux 4.0)
+    except OSError:
+        return False
+    return True
+
+
+def peak_bytes(device: str) -> int:
+    """Most bytes that this process has held since `restart_peak` was true."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    lines = Path("/proc/self/status").read_text("ascii", "replace").splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 
 def _peak(passes: Callable[[], Any], device: str) -> int:

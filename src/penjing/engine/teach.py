@@ -72,7 +72,7 @@ def learn(
     """Train `student` in place by any loss, in `out`; facts of the run, as `fit` gives them."""
     with priors.begun(student, train_rows.only(student.task.target_columns)) as standardised:
         learner = whole(student.model)._replace(zeros=zeros)
-        return fit(student, standardised(loss), train_rows, tune_rows, training, runtime, out, learner=learner)
+        return fit(student, standardised(loss), train_rows, tune_rows, training, runtime, out, learner=learner, foreseeable=False)
 
 
 def loss_by(

@@ -299,7 +299,18 @@ def learnt_sentence(report: Report) -> str:
     rows, tokens = training.get("batch") or (0, 0)
     fitting = f"Batches had at most {rows:,} rows{'' if tokens == rows else f' and {tokens:,} tokens'}, for which memory had room."
     measured = fitting if report.options.get("batch_tokens") == "auto" and tokens else ""
-    return " ".join(part for part in (said, measured, learnt["note"], _unlabelled(report.facts.get("unlabelled"))) if part)
+    planned = planned_sentence(training.get("plan"))
+    return " ".join(part for part in (said, planned, measured, learnt["note"], _unlabelled(report.facts.get("unlabelled"))) if part)
+
+
+def planned_sentence(plan: dict[str, Any] | None) -> str:
+    """What the plan said of the steps of a training, and what they took; empty where there was none."""
+    if not plan:
+        return ""
+    time = f"{duration(plan['seconds'])} (80 %: {duration(plan['low_s'])} to {duration(plan['high_s'])})"
+    memory = amount("bytes", plan["bytes"])
+    held = "" if plan["took_bytes"] is None else f" and {amount('bytes', plan['took_bytes'])}"
+    return f"Planned by the rates of {plan['on']}: {time} and {memory} of memory; its steps took {duration(plan['took_s'])}{held}."
 
 
 def _unlabelled(found: dict[str, Any] | None) -> str:

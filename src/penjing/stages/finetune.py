@@ -61,7 +61,7 @@ def finetune(base: ModelDir | str, task: Task, data: Data, options: Options, *, 
     gate.warm_up()
     tune_rows, unlabelled = data.role("tune"), None
     if data.unlabelled is None:
-        loaded, training = _trained(base, task, data.role("train"), tune_rows, options, runtime, out)
+        loaded, training = train_once(base, task, data.role("train"), tune_rows, options, runtime, out)
     else:
         (loaded, training), unlabelled = _with_unlabelled(base, task, data, tune_rows, options, runtime, out)
     model, parity = deliver.save_checked(loaded, tune_rows, out, runtime)
@@ -77,7 +77,7 @@ def finetune(base: ModelDir | str, task: Task, data: Data, options: Options, *, 
     return model, report
 
 
-def _trained(
+def train_once(
     base: ModelDir | str, task: Task, train_rows: Examples, tune_rows: Examples, options: Options, runtime: Runtime, out: Path,
     loss: Any = None, strengths: Sequence[float] = (1.0,),
 ) -> tuple[Any, dict[str, Any]]:  # fmt: skip
@@ -115,7 +115,7 @@ def _loss(task: Task, rows: Examples, options: Options) -> tuple[Callable[[Any, 
 def _with_unlabelled(
     base: ModelDir | str, task: Task, data: Data, tune_rows: Examples, options: Options, runtime: Runtime, out: Path
 ) -> tuple[Any, dict[str, Any]]:
-    """What `_trained` gives, by the chosen way to learn from rows without labels too; and the facts of these."""
+    """What `train_once` gives, by the chosen way to learn from rows without labels too; and the facts of these."""
     from penjing.engine import batches, measure
     from penjing.engine.backends.torch import TorchBackend
 
@@ -124,7 +124,7 @@ def _with_unlabelled(
 
     def train(rows: Examples, loss: Any = None, strengths: Sequence[float] = (1.0,)) -> Any:
         folder = out / f"{TRAININGS}-{next(numbers)}"  # each training has its own checkpoints
-        return _trained(base, task, rows, tune_rows, options, runtime, folder, loss, strengths)
+        return train_once(base, task, rows, tune_rows, options, runtime, folder, loss, strengths)
 
     def answer(trained: Any, rows: Examples) -> list[Prediction]:
         loaded, _ = trained

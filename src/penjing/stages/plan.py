@@ -51,6 +51,9 @@ class Options:
     expert_ranks: Annotated[int | None, "ranks that share out experts", Between(1, 4096)] = None
     sharded: Annotated[Sharded | None, "what ranks share out of a copy's states, each with what stands before it (ZeRO 1 to 3)"] = None
     checkpointing: Annotated[Checkpointing | None, "what is computed again in the backward pass"] = None
+    data: Annotated[str | None, "rows to learn from: short trainings on parts of them tell how many are needed"] = None
+    task: Annotated[str | None, "of these rows, where MODEL does not know it"] = None
+    quality: Annotated[float | None, "that shall be reached, of the task's metric: how many rows that needs", Between(0, 1)] = None
 
 
 def plan(model: str, *, out: str | Path | None = None, runtime: Runtime | None = None, **words: Any) -> Report:
@@ -71,6 +74,10 @@ def plan(model: str, *, out: str | Path | None = None, runtime: Runtime | None =
         raise OptionError(f"--bits {options.bits} does not go with a training of all weights", wanted="--stage serve, or --method lora")
     if options.budget and (options.tokens or options.stage == "serve"):
         raise OptionError("--budget says how many tokens a training has", wanted="a training, without --tokens")
+    if options.data and options.stage != "finetune":
+        raise OptionError(f"--data does not go with --stage {options.stage}", wanted="--stage finetune")
+    if not options.data and (options.task or options.quality is not None):
+        raise OptionError("--task and --quality are of the rows of --data", wanted="--data too, or neither")
     from penjing.engine import counted
     from penjing.engine.layouts import read_machine
 
@@ -86,6 +93,11 @@ def plan(model: str, *, out: str | Path | None = None, runtime: Runtime | None =
         report.facts |= _served(found.shape, options, ranks, device, length)
     else:
         report.facts |= _trained(found.shape, options, ranks, device, length, model, report.notes)
+    if options.data:
+        from penjing.stages._learning_curve import rows_needed
+
+        words = {name: value for name, value in (("task", options.task), ("method", options.method)) if value}
+        report.facts["rows_needed"] = rows_needed(model, options.data, words, options.quality, runtime or Runtime())
     if out is not None:
         from penjing.engine import plan_page
 
@@ -362,12 +374,14 @@ def checked(json: bool) -> tuple[bool, str]:
 
 
 def measured(json: bool) -> str:
-    """This machine's rates, for a person or for programs."""
+    """This machine's rates, for a person or for programs; they are kept for the plans of trainings that begin here."""
     from json import dumps
 
-    from penjing.engine.machine import measure_here
+    from penjing.engine.machine import keep, measure_here
 
-    found = dataclasses.asdict(measure_here())
+    row = measure_here()
+    keep(row)
+    found = dataclasses.asdict(row)
     if json:
         return dumps(found, ensure_ascii=False, indent=1)
     return "\n".join(f"{name:<18} {value}" for name, value in found.items() if value not in (None, ""))
@@ -392,6 +406,7 @@ def told(report: Report) -> str:
     parts = [(name.replace("_", " "), words.amount("bytes", size), words.share(size / memory["total"])) for name, size in memory.items()]
     lines.append(words.aligned(("", "", ""), [part for part, size in zip(parts, memory.values()) if size and part[0] != "total"]))
     lines += _layout_lines(facts) if "layout" in facts else _serving_lines(facts)
+    lines += _rows_lines(facts["rows_needed"]) if "rows_needed" in facts else []
     lines += [words.wrapped(f"note: {note}") for note in report.notes]
     return "\n".join(line for line in lines if line)
 
@@ -421,6 +436,22 @@ def _layout_lines(facts: dict[str, Any]) -> list[str]:
         size, tokens = words.amount("parameters", facts["optimal"]["parameters"]), facts["optimal"]["tokens"]
         lines.append(f"best    so many operations are best spent on {size} parameters and {tokens:.3g} tokens (Hoffmann et al. 2022)")
     return [*lines, f"launch  {facts['launch']}"]
+
+
+def _rows_lines(found: dict[str, Any]) -> list[str]:
+    from penjing.engine import words
+
+    def said(point: dict[str, Any]) -> str:
+        share, low, high = (words.share(point[name]) for name in ("quality", "low", "high"))
+        return f"{words.title(found['metric'])} {share} (90 %: {low} to {high})"
+
+    seen = ", ".join(f"{words.share(1 - sum(runs) / len(runs))} of {rows:,}" for rows, runs in found["errors"].items())
+    lines = [f"learnt  from parts of the rows, {words.title(found['metric'])}: {seen}"]
+    lines += [f"rows    {found['now']['rows']:,} rows: {said(found['now'])}; twice as many: {said(found['twice'])}"]
+    if aim := found.get("aim"):
+        least, low, high = ("no number" if aim[name] is None else f"{aim[name]:,.0f}" for name in ("rows", "low", "high"))
+        lines.append(f"aim     {words.share(aim['quality'])}: rows needed: {least} (90 %: {low} to {high})")
+    return lines
 
 
 def _many(number: int, thing: str) -> str:
