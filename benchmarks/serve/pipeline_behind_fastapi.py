@@ -1,6 +1,6 @@
 """The usual server of a classifier: the pipeline of transformers behind FastAPI, as its tutorials write it.
 
-    python benchmarks/serve/pipeline_behind_fastapi.py MODEL PORT THREADS
+python benchmarks/serve/pipeline_behind_fastapi.py MODEL PORT THREADS
 """
 
 import sys
