@@ -10,10 +10,10 @@ from penjing.core.contracts import Batch
 from penjing.core.errors import ModelError, OptionError
 from penjing.core.generation import OWN, Generation
 from penjing.core.new_text import NewText
-from penjing.engine import generate, tokenizers
+from penjing.engine import cache, tokenizers
 from penjing.engine.backends.onnxruntime import OnnxRuntimeBackend
 from penjing.engine.backends.torch import TorchBackend
-from penjing.engine.generate import _drawing
+from penjing.engine.generate import drawing
 
 TEXTS = ["a man on a horse .", "two dogs run", "the women of the village sing a song together .", "no"]
 SAID = {"vocab_size": 300, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}
@@ -95,7 +95,7 @@ def test_draws_follow_from_the_seed_and_the_row_and_not_from_the_others_of_its_b
 def test_tokens_are_drawn_as_often_as_their_chances_say():
     """One step over five tokens, 4,000 rows: the counts pass a chi-squared test at 1 in 1,000."""
     chances = torch.tensor([0.5, 0.2, 0.15, 0.1, 0.05])
-    drawn = _drawing(torch.arange(4000), seed=0)(chances.log().expand(4000, 5), torch.arange(4000))
+    drawn = drawing(torch.arange(4000), seed=0)(chances.log().expand(4000, 5), torch.arange(4000))
     assert (
         chisquare(torch.bincount(drawn, minlength=5).numpy(), 4000 * chances.double().numpy() / chances.double().sum().item()).pvalue
         > 0.001
@@ -140,9 +140,9 @@ def theirs(model, tokenizer, text, **settings):
 
 def test_a_layer_with_room_keeps_what_a_copying_one_keeps():
     """Through the end of its memory, through rows that leave, and for states that a model cut out of a larger tensor."""
-    roomy, copying, draw = generate.RoomyLayer(), DynamicLayer(), torch.Generator().manual_seed(0)
+    roomy, copying, draw = cache.RoomyLayer(), DynamicLayer(), torch.Generator().manual_seed(0)
     rows, memory = 5, []
-    for step in range(2 * generate.ROOM + 10):
+    for step in range(2 * cache.ROOM + 10):
         new = torch.randn(2, rows, 7 if step == 0 else 1, 3, 4, generator=draw).transpose(2, 3)
         found, wanted = roomy.update(*new), copying.update(*new)
         for one, other in zip(found, wanted):
@@ -154,3 +154,41 @@ def test_a_layer_with_room_keeps_what_a_copying_one_keeps():
             roomy.batch_select_indices(kept)
             copying.batch_select_indices(kept)
     assert roomy.get_seq_length() == copying.get_seq_length() and len(set(memory)) < 8
+
+
+def test_rows_join_and_leave_a_layer_and_each_keeps_what_it_has_alone():
+    """Against a list of tensors for each row; what stands before a shorter row is zeros."""
+    draw, layer, alone = torch.Generator().manual_seed(0), cache.RoomyLayer(), []
+    for step in range(150):
+        if step % 13 == 0:
+            tokens = 1 + step % 29
+            new = torch.randn(2, 2, 3, tokens, 4, generator=draw)
+            if alone:
+                other = cache.RoomyLayer()
+                other.update(*new)
+                layer.join(other)
+            else:
+                layer.update(*new)
+            alone += [new[0][0], new[0][1]]
+        new = torch.randn(2, len(alone), 3, 1, 4, generator=draw)
+        found, _ = layer.update(*new)
+        alone = [torch.cat([row, more], 1) for row, more in zip(alone, new[0])]
+        for row, own in zip(found, alone):
+            torch.testing.assert_close(row[:, -own.shape[1] :], own, rtol=0, atol=0)
+        longest = max(own.shape[1] for own in alone)
+        if step % 7 == 0 and len(alone) > 2:
+            kept = [0, len(alone) - 1, *range(2, len(alone) - 1)] if step % 2 else [*range(1, len(alone))]
+            layer.batch_select_indices(torch.tensor(kept))
+            alone = [alone[row] for row in kept]
+            layer.shorten(found.shape[2] - max(own.shape[1] for own in alone))
+            longest = max(own.shape[1] for own in alone)
+        assert layer.get_seq_length() == longest
+
+
+def test_stop_texts_that_a_model_has_of_its_own_hold(tokenizer):
+    torch.manual_seed(1)
+    model = gpt2().eval()
+    whole = TorchBackend(model, generation=Generation(max_new_tokens=12)).generate(prompts(tokenizer, TEXTS), tokenizer)
+    model.generation_config.stop_strings = [stop := next(letter for letter in "".join(whole) if letter.isprintable())]
+    cut = TorchBackend(model, generation=Generation(max_new_tokens=12)).generate(prompts(tokenizer, TEXTS), tokenizer)
+    assert cut == [text.split(stop)[0] for text in whole] and model.generation_config.stop_strings == [stop]

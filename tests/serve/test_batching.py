@@ -122,7 +122,7 @@ def test_a_row_that_breaks_its_batch_costs_no_other_its_answer():
     asyncio.run(go())
 
 
-def test_closing_answers_what_waits():
+def test_closing_answers_what_waits_and_nothing_that_comes_later():
     async def go():
         model = Gated()
         to = batcher(model, batch_rows=1)
@@ -132,6 +132,9 @@ def test_closing_answers_what_waits():
         model.gate.release(3)
         assert await asyncio.gather(*asked) == [["a"], ["b"], ["c"]]
         await closing
+        with pytest.raises(Refused) as refused:
+            await ask(to, "d")
+        assert refused.value.status == 503
 
     asyncio.run(go())
 

@@ -1,5 +1,7 @@
 """Who may ask, and what every answer says to a browser."""
 
+import base64
+import hashlib
 import json
 import threading
 
@@ -8,7 +10,7 @@ from starlette.testclient import TestClient
 
 from penjing import cli
 from penjing.core.errors import OptionError
-from penjing.serve import Options, serve
+from penjing.serve import Options, app, serve
 from penjing.serve.app import create_app
 
 ASK = {"inputs": ["a lovely film"]}
@@ -103,9 +105,9 @@ def test_the_log_holds_what_was_asked_where_it_shall(text_parent, runtime, capsy
 
 
 def test_a_mistake_of_penjing_is_told_to_the_log_and_not_to_the_client(text_parent, runtime, capsys, monkeypatch):
-    app = create_app([text_parent], runtime=runtime, log="errors")
-    with TestClient(app) as client:
-        monkeypatch.setattr(app.state.models["text"].hosted, "encode", lambda *_: 1 / 0)
+    served = create_app([text_parent], runtime=runtime, log="errors")
+    with TestClient(served) as client:
+        monkeypatch.setattr(served.state.models["text"].hosted, "encode", lambda *_: 1 / 0)
         answer = client.post("/v1/models/text/predict", json=ASK)
         client.get("/health")
     assert answer.status_code == 500 and answer.json()["error"]["code"] == "mistake" and "division" not in answer.text
@@ -114,11 +116,11 @@ def test_a_mistake_of_penjing_is_told_to_the_log_and_not_to_the_client(text_pare
 
 
 def test_a_request_that_takes_too_long_is_given_up(text_parent, runtime, monkeypatch):
-    app = create_app([text_parent], runtime=runtime, log="none", deadline=0.05)
-    batcher = app.state.models["text"].batcher
+    served = create_app([text_parent], runtime=runtime, log="none", deadline=0.05)
+    batcher = served.state.models["text"].batcher
     slow, answer = threading.Event(), batcher._answer
     monkeypatch.setattr(batcher, "_answer", lambda *asked: (slow.wait(20), answer(*asked))[1])
-    with TestClient(app) as client:
+    with TestClient(served) as client:
         said = client.post("/v1/models/text/predict", json=ASK)
         slow.set()
     assert said.status_code == 503 and said.json()["error"]["code"] == "deadline" and said.headers["retry-after"]
@@ -144,3 +146,13 @@ def test_what_prometheus_asks_for_counts_requests_batches_and_tokens(client):
     assert more('penjing_request_seconds_count{model="text",route="native.predict"}') == 2
     assert more('penjing_tokens_total{model="text"}') > 4 and after['penjing_queue_rows{model="text"}'] == 0
     assert after["penjing_memory_bytes"] > 50e6
+
+
+def test_the_page_may_run_its_own_scripts_and_no_others(text_parent, runtime, tmp_path, monkeypatch):
+    page = tmp_path / "page.html"
+    page.write_text('<!doctype html><script type="module">let a = 1</script>')
+    monkeypatch.setattr(app, "PAGE", page)
+    with TestClient(create_app([text_parent], runtime=runtime, log="none")) as client:
+        policy = client.get("/").headers["content-security-policy"]
+    digest = base64.b64encode(hashlib.sha256(b"let a = 1").digest()).decode()
+    assert f"script-src 'sha256-{digest}';" in policy and "default-src 'none'" in policy

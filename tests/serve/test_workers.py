@@ -72,6 +72,7 @@ def test_a_change_is_news_once_and_not_to_whom_made_it(tmp_path):
     assert sorted(Changes(tmp_path).news()) == [("a", False), ("b", True)]  # a worker in the place of another
 
 
+@pytest.mark.slow
 def test_workers_that_cannot_start_end_the_server(text_parent, tmp_path, capfd):
     shutil.copytree(text_parent, tmp_path / "text")
     (tmp_path / "text" / "tokenizer.json").unlink()

@@ -9,11 +9,12 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
-from fastapi.telemetry import TelemetryConfig
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from penjing.core.find import find, names
 from penjing.core.model_dir import ModelDir
@@ -27,15 +28,14 @@ from penjing.serve.models import Models
 from penjing.serve.tokens import Tokens
 from penjing.serve.workers import Changes
 
-NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 PAGE = Path(__file__).with_name("page.html")
-_SCRIPT = re.compile(rb"<script>(.*?)</script>", re.S)
+_SCRIPT = re.compile(rb"<script[^>]*>(.*?)</script>", re.S)
 
 
 def create_app(
     sources: Sequence[ModelDir | str | Path], options: Options | None = None, runtime: Runtime | None = None, *, only_here: bool = False,
     folder: Path | None = None, **words: Any,
-) -> FastAPI:  # fmt: skip
+) -> Starlette:  # fmt: skip
     """An application that serves these model directories, which are open when it returns.
 
     options     or its fields as `words`
@@ -50,21 +50,20 @@ def create_app(
     models = Models(sources, options, runtime or Runtime(), metrics, Changes(folder) if folder else None)
 
     @contextlib.asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
         watching = asyncio.create_task(models.follow())
         yield
         watching.cancel()
         await models.close()
 
-    app = FastAPI(title="penjing", lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None, telemetry=NO_TELEMETRY)
-    app.state.models = models
-    for name in names("serve.routes"):
-        app.router.routes += find("serve.routes", name).router(models, options).routes  # flat: a search through routers costs 50 µs
+    routes = [route for name in names("serve.routes") for route in find("serve.routes", name).router(models, options).routes]
+    routes.sort(key=lambda route: "POST" not in route.methods)  # each request looks through them in this order
     if PAGE.exists():
-        app.add_route("/", _page(PAGE.read_bytes()), ["GET"])
-    app.add_exception_handler(HTTPException, _no_such_route)
-    app.add_exception_handler(Refused, _refused)
-    app.add_middleware(Limits, options=options, metrics=metrics, tokens=tokens, only_here=only_here and tokens is None)
+        routes.append(Route("/", _page(PAGE.read_bytes())))
+    limits = Middleware(Limits, options=options, metrics=metrics, tokens=tokens, only_here=only_here and tokens is None)
+    refusals = {HTTPException: _no_such_route, Refused: _refused}
+    app = Starlette(routes=routes, lifespan=lifespan, middleware=[limits], exception_handlers=refusals)
+    app.state.models = models
     return app
 
 

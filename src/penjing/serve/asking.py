@@ -13,7 +13,7 @@ from starlette.types import Receive
 from penjing.core.errors import nearest
 from penjing.serve import Options
 from penjing.serve.errors import Refused
-from penjing.serve.limits import NOTED
+from penjing.serve.limits import HELD, NOTED
 from penjing.serve.models import Models, Served
 
 T = TypeVar("T")
@@ -38,12 +38,13 @@ async def read(request: Request) -> bytes:
 
 
 def model_of(request: Request, models: Models, name: str | None = None) -> Served:
-    """The model of a request, by its path or by `name`, noted for the log.
+    """The model of a request, by its path or by `name`: noted for the log, and kept until the answer is complete.
 
     Raises Refused with 404 where there is none.
     """
     served = models[request.path_params["name"] if name is None else name]
-    request.scope.get(NOTED, {})["model"] = served.name
+    request.scope[NOTED]["model"] = served.name
+    request.scope[HELD].append(served.hold())
     return served
 
 
@@ -61,7 +62,7 @@ async def body_of(request: Request, known: Collection[str], options: Options) ->
         raise Refused(415, f"a body of {kind}", "unsupported_type", wanted=f"JSON, or {FORM} with parts named {FILE!r}")
     content = await read(request)
     if options.log_inputs:
-        request.scope.get(NOTED, {})["body"] = content.decode("utf-8", "replace")
+        request.scope[NOTED]["body"] = content.decode("utf-8", "replace")
     body = object_of(content)
     for name in body:
         if name not in known:

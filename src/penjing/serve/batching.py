@@ -68,10 +68,12 @@ class Batcher:
     async def ask(self, rows: Sequence[Entries], lengths: Sequence[int], probabilities: bool = False) -> list[Answer]:
         """The answers to the rows of a request, in their order.
 
-        Raises Refused with 429 where too many wait; cancelled, what still waits is not computed.
+        Raises Refused with 429 where too many wait, with 503 behind the end; cancelled, what still waits is not computed.
         """
         job = Job(len(rows), asyncio.get_running_loop())
         with self._changed:
+            if self._closing:
+                raise Refused(503, "the model is being unloaded", "unloading", wanted="the same request later", later=True)
             if len(self._waiting) + len(rows) > self._most:
                 self._waiting = [row for row in self._waiting if not row.job.dropped]
                 if len(self._waiting) + len(rows) > self._most:

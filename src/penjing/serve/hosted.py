@@ -55,6 +55,11 @@ class Hosted:
         predictions = self.task.together(self.task.predict(heard, batch, self.processor))
         return [Answer(*each) for each in zip(predictions, self._chances(heard.outputs, batch))]
 
+    def worded(self, rows: Sequence[Entries], texts: Sequence[str]) -> list[Answer]:
+        """The answers to rows whose texts have been written."""
+        batch = self.task.collate([{**entry, ROW: row} for row, entries in enumerate(rows) for entry in entries], self.processor)
+        return [Answer(said) for said in self.task.together(self.task.predict(_Written(texts), batch, self.processor))]
+
     def _chances(self, outputs: Any, batch: Batch) -> list[Any]:
         labels = self.task.labels
         found, owners = self.task.logits(outputs, batch)
@@ -83,3 +88,16 @@ class _Heard:
 
     def generate(self, batch: Batch, processor: Any) -> list[str]:
         return self._backend.generate(batch, processor)
+
+
+class _Written:
+    """In the place of a model that writes: what it has written."""
+
+    def __init__(self, texts: Sequence[str]):
+        self._texts = [*texts]
+
+    def __call__(self, **inputs: Any) -> Any:
+        raise TypeError("a task that writes asks for outputs")
+
+    def generate(self, batch: Batch, processor: Any) -> list[str]:
+        return self._texts

@@ -4,6 +4,7 @@ import functools
 import ipaddress
 import time
 import traceback
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,6 +30,9 @@ OPEN = {"/", "/health", "/ready", "/ping", "/v2/health/live", "/v2/health/ready"
 NOTED = "penjing"
 """The key of a request's scope under which routes note facts for its line in the log: {"model": ..., "rows": ...}."""
 
+HELD = "penjing.held"
+"""The key under which they leave what is to be called when the answer is complete: a model that is kept for it."""
+
 
 class Limits:
     """ASGI middleware around the whole app.
@@ -46,7 +50,8 @@ class Limits:
             return await self._app(scope, receive, send)
         begun, status = time.perf_counter(), 0
         noted: dict[str, Any] = {}
-        scope[NOTED] = noted
+        held: list[Callable[[], None]] = []
+        scope[NOTED], scope[HELD] = noted, held
 
         async def with_headers(message: Message) -> None:
             nonlocal status
@@ -67,6 +72,8 @@ class Limits:
             if not status:
                 await Refused(500, "the server made a mistake; its log says which", "mistake").response()(scope, receive, with_headers)
         finally:
+            for let_go in held:
+                let_go()
             self._tell(scope, noted, status or 499, time.perf_counter() - begun)  # of none: it was cancelled
         return None
 

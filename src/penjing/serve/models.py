@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import copy
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -12,10 +12,12 @@ from typing import Any
 
 from penjing.core.contracts import Example
 from penjing.core.errors import OptionError, PenjingError, nearest
+from penjing.core.generation import OWN, Generation
 from penjing.core.media import leads_out
 from penjing.core.model_dir import ModelDir
 from penjing.core.runtime import Runtime, cores
 from penjing.engine import load
+from penjing.engine.backends.torch import TorchBackend
 from penjing.serve import Options
 from penjing.serve.batching import Batcher
 from penjing.serve.errors import Refused
@@ -26,6 +28,7 @@ from penjing.serve.metrics import Metrics
 from penjing.serve.names import names_of
 from penjing.serve.workers import LOOK_S as NEWS_S
 from penjing.serve.workers import Changes
+from penjing.serve.writing import Stream, Writer, has_beams
 
 LOOK_S = 0.02  # between two looks whether a model that is to leave is still asked
 AT_ONCE = 4000  # characters that are encoded in the thread of the requests, about a millisecond; more are in a thread beside it
@@ -47,10 +50,12 @@ class Served:
             hosted.name, hosted.answer, batch_rows=options.batch_rows, batch_tokens=options.batch_tokens, wait=options.wait,
             queue=options.queue, pads=hosted.pads, seen=partial(metrics.batch, hosted.name),
         )  # fmt: skip
+        self.writer = _writer(hosted, options, metrics)
+        self._deadline = options.deadline
         text = hosted.task.media == "text"
         self._aside = copy.deepcopy(hosted.processor) if text else hosted.processor  # a tokenizer is for one thread at a time
         self.explainer, self.at_start = Explainer(hosted), at_start
-        self._users = 0
+        self._held = 0
         self._pool = ThreadPoolExecutor(1 if text else cores(), f"encoding for {hosted.name}")
 
     @property
@@ -63,22 +68,73 @@ class Served:
 
         Raises Refused for a row that cannot be encoded, and where too many wait.
         """
-        with self._used():
-            encoded = await self._encoded(rows)
-            lengths = [*map(self.hosted.length, encoded)]
-            if not all(lengths):
-                said = f"inputs[{lengths.index(0)}] holds nothing that this model reads"
-                raise Refused(422, said, "bad_input", wanted="a text of words")
-            return await self.batcher.ask(encoded, lengths, probabilities)
+        return await self.ask(await self.encoded(rows), probabilities)
+
+    async def encoded(self, rows: Sequence[Example]) -> list[Entries]:
+        """Rows as entries, in their order.
+
+        Raises Refused for a row that cannot be encoded.
+        """
+        found = await self._encoded(rows)
+        for number, entries in enumerate(found):
+            if not self.hosted.length(entries):
+                raise Refused(422, f"inputs[{number}] holds nothing that this model reads", "bad_input", wanted="a text of words")
+        return found
+
+    async def ask(self, encoded: Sequence[Entries], probabilities: bool = False) -> list[Answer]:
+        """The answers to entries of rows, in their order.
+
+        Raises Refused where too many wait.
+        """
+        if not self.writer:
+            return await self.batcher.ask(encoded, [*map(self.hosted.length, encoded)], probabilities)
+        texts = [""] * len(encoded)
+        async with self.writing(encoded, seed=self.hosted.runtime.seed) as (streams, pieces):
+            async for number, piece in pieces:
+                texts[number] += piece
+        for stream in streams:
+            require_whole(stream)
+        return self.hosted.worded(encoded, texts)
+
+    @contextlib.asynccontextmanager
+    async def writing(
+        self, encoded: Sequence[Entries], chosen: Generation = OWN, seed: int | None = None
+    ) -> AsyncIterator[tuple[list[Stream], AsyncIterator[tuple[int, str]]]]:
+        """Answers while they are written: their streams, and the pieces of all with the number of each; whoever leaves ends them.
+
+        Raises Refused where they cannot be written, or too many wait.
+        """
+        if not self.writer:
+            said = f"{self.name} does not write token by token, or looks for its answers with beams"
+            raise Refused(400, said, "no_generation", wanted="a model that writes; others are asked at /v1/models/NAME/predict")
+        loop, told = asyncio.get_running_loop(), asyncio.Queue[tuple[int, str | None]]()
+        streams: list[Stream] = []
+
+        async def pieces() -> AsyncIterator[tuple[int, str]]:
+            left = len(streams)
+            while left:
+                number, piece = await told.get()
+                if piece is None:
+                    left -= 1
+                else:
+                    yield number, piece
+
+        try:
+            for number, (entry,) in enumerate(encoded):
+                put = partial(_put, loop, told, number)
+                streams.append(self.writer.write(entry, chosen, put=put, seed=seed, deadline=time.monotonic() + self._deadline))
+            yield streams, pieces()
+        finally:
+            for stream in streams:
+                stream.cancel()
 
     async def explain(self, rows: Sequence[Example], method: str, label: str | None) -> list[dict[str, Any]]:
         """The reasons for the answers to rows.
 
         Raises Refused as `predict` does, and for a method or a label that does not fit.
         """
-        with self._used():
-            answers = await self.predict(rows)
-            return await self.explainer.explain(rows, [answer.prediction for answer in answers], method, label)
+        answers = await self.predict(rows)
+        return await self.explainer.explain(rows, [answer.prediction for answer in answers], method, label)
 
     async def _encoded(self, rows: Sequence[Example]) -> list[Entries]:
         if self.hosted.task.media == "text" and _characters(rows) <= AT_ONCE:
@@ -93,23 +149,46 @@ class Served:
         except PenjingError as error:
             raise Refused.of(error, f"inputs[{number}]") from error
 
-    @contextlib.contextmanager
-    def _used(self) -> Iterator[None]:
-        """While the body runs the model stays."""
-        self._users += 1
-        try:
-            yield
-        finally:
-            self._users -= 1
+    def hold(self) -> Callable[[], None]:
+        """Keep the model until what this gives is called, though it may lose its name meanwhile."""
+        self._held += 1
+
+        def let_go() -> None:
+            self._held -= 1
+
+        return let_go
 
     async def close(self) -> None:
-        """Answer who asks, and end; nobody may find the model any more."""
+        """Answer who holds it, and end; nobody may find the model any more."""
         self.state = "leaving"
-        while self._users:
+        while self._held:
             await asyncio.sleep(LOOK_S)
-        await asyncio.get_running_loop().run_in_executor(None, self.batcher.close)
+        for thread in (self.batcher, self.writer):
+            if thread:
+                await asyncio.get_running_loop().run_in_executor(None, thread.close)
         self._pool.shutdown()
         self.explainer.close()
+
+
+def require_whole(stream: Stream) -> None:
+    """Raise Refused for an answer that was given up, and what the model raised for one that failed."""
+    if stream.error:
+        raise stream.error
+    if stream.finish == "deadline":
+        raise Refused(503, "no answer in time", "deadline", wanted="fewer tokens, or a quieter hour", later=True)
+
+
+def _writer(hosted: Hosted, options: Options, metrics: Metrics) -> Writer | None:
+    if not hosted.task.generates or not isinstance(hosted.backend, TorchBackend) or has_beams(hosted.backend.model, OWN):
+        return None
+    return Writer(
+        hosted.name, hosted.backend, hosted.task, hosted.processor, most_rows=options.batch_rows, queue=options.queue,
+        seen=partial(metrics.batch, hosted.name),
+    )  # fmt: skip
+
+
+def _put(loop: asyncio.AbstractEventLoop, told: asyncio.Queue[tuple[int, str | None]], number: int, piece: str | None) -> None:
+    loop.call_soon_threadsafe(told.put_nowait, (number, piece))
 
 
 class Models:

@@ -1,8 +1,8 @@
 """What there is to ask, as an OpenAPI schema and as a page of Swagger UI, whose files come with this server."""
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
+from starlette.routing import Router
 from swagger_ui_bundle import swagger_ui_path
 
 from penjing.serve import Options
@@ -21,7 +21,7 @@ POLICY = {
 }
 
 
-def router(models: Models, options: Options) -> APIRouter:
+def router(models: Models, options: Options) -> Router:
     """/openapi.json and /docs."""
 
     async def schema(request: Request) -> Response:
@@ -33,7 +33,7 @@ def router(models: Models, options: Options) -> APIRouter:
     async def start(request: Request) -> Response:
         return Response(START, media_type="text/javascript")
 
-    routes = APIRouter()
+    routes = Router()
     routes.add_route("/openapi.json", schema, ["GET"])
     routes.add_route("/docs", page, ["GET"])
     routes.add_route("/docs/start.js", start, ["GET"])

@@ -1,9 +1,9 @@
 """Whether the server lives and is ready, for probes; how it fares, for Prometheus."""
 
-from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Router
 
 from penjing.serve import Options
 from penjing.serve.errors import as_json
@@ -11,7 +11,7 @@ from penjing.serve.models import Models
 from penjing.serve.schema import Schema, operation
 
 
-def router(models: Models, options: Options) -> APIRouter:
+def router(models: Models, options: Options) -> Router:
     """GET /health while the process answers at all, /ready while every model does, /metrics."""
 
     async def health(request: Request) -> Response:
@@ -23,7 +23,7 @@ def router(models: Models, options: Options) -> APIRouter:
     async def metrics(request: Request) -> Response:
         return Response(models.metrics.page(), media_type=CONTENT_TYPE_LATEST)
 
-    routes = APIRouter()
+    routes = Router()
     routes.add_route("/health", health, ["GET"])
     routes.add_route("/ready", ready, ["GET"])
     routes.add_route("/metrics", metrics, ["GET"])

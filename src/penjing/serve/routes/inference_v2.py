@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Router
 
 from penjing.serve import Options
 from penjing.serve.asking import answered, body_of, model_of
@@ -25,7 +25,7 @@ FIELDS = ("id", "parameters", "inputs", "outputs")
 GIVEN = ("value", "score")
 
 
-def router(models: Models, options: Options) -> APIRouter:
+def router(models: Models, options: Options) -> Router:
     """/v2 and what is below it."""
 
     async def server(request: Request) -> Response:
@@ -44,9 +44,8 @@ def router(models: Models, options: Options) -> APIRouter:
         return as_json({"name": model_of(request, models).name, "ready": True})
 
     async def infer(request: Request) -> Response:
-        model_of(request, models)
-        body = await body_of(request, FIELDS, options)
         served = model_of(request, models)
+        body = await body_of(request, FIELDS, options)
         rows = rows_of(elements_of(body.get("inputs"), served), served.hosted.task, options)
         answers = await answered(request, served.predict(rows), options)
         outputs = tensors_of(answers)
@@ -56,7 +55,7 @@ def router(models: Models, options: Options) -> APIRouter:
         named = {"id": body["id"]} if isinstance(body.get("id"), str) else {}
         return as_json({"model_name": served.name, **named, "outputs": outputs})
 
-    routes = APIRouter()
+    routes = Router()
     routes.add_route("/v2/models/{name}/infer", infer, ["POST"])
     for path, endpoint in {"": server, "/health/live": live, "/health/ready": ready}.items():
         routes.add_route(f"/v2{path}", endpoint, ["GET"])

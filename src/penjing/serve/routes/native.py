@@ -5,9 +5,9 @@ import re
 import time
 from typing import Any
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Router
 
 from penjing.core.contracts import Example
 from penjing.core.errors import ModelError
@@ -23,14 +23,13 @@ from penjing.serve.models import Models, Served
 from penjing.serve.schema import Schema, columns_of, operation, rows_schema
 
 
-def router(models: Models, options: Options) -> APIRouter:
+def router(models: Models, options: Options) -> Router:
     """/v1/models and what is below it."""
 
     async def predict(request: Request) -> Response:
         begun = time.perf_counter()
-        model_of(request, models)  # before its body is read
-        body = await body_of(request, ("inputs", "probabilities"), options)
         served = model_of(request, models)
+        body = await body_of(request, ("inputs", "probabilities"), options)
         probabilities = flag_of(body, "probabilities") and bool(served.hosted.task.labels)
         rows = rows_of(body.get("inputs"), served.hosted.task, options)
         answers = await answered(request, served.predict(rows, probabilities), options)
@@ -39,9 +38,9 @@ def router(models: Models, options: Options) -> APIRouter:
         return as_json({"model": served.name, "engine": served.hosted.backend.name, "ms": ms, "predictions": told})
 
     async def explain(request: Request) -> Response:
-        model_of(request, models)
+        served = model_of(request, models)
         body = await body_of(request, ("inputs", "method", "label"), options)
-        served, method, label = model_of(request, models), text_field(body, "method") or USUAL, text_field(body, "label")
+        method, label = text_field(body, "method") or USUAL, text_field(body, "label")
         rows = rows_of(body.get("inputs"), served.hosted.task, options)
         found = await answered(request, served.explain(rows, method, label), options)
         return as_json({"model": served.name, "explanations": found})
@@ -67,7 +66,7 @@ def router(models: Models, options: Options) -> APIRouter:
             raise Refused(404, f"{served.name} has no card", "no_card", wanted="a model that a stage of penjing wrote") from None
         return as_json({"summary": without_paths(card.summary(report)), "report": without_paths(json.loads(report.to_json()))})
 
-    routes = APIRouter()
+    routes = Router()
     routes.add_route("/v1/models/{name}/predict", predict, ["POST"])
     routes.add_route("/v1/models/{name}/explain", explain, ["POST"])
     routes.add_route("/v1/models", listed, ["GET"])

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Router
 
 from penjing.serve import Options
 from penjing.serve.asking import answered, model_of, object_of, parts_of, read
@@ -23,17 +23,16 @@ PARTS = ("data", "body")
 VERSION = "1.0"
 
 
-def router(models: Models, options: Options) -> APIRouter:
+def router(models: Models, options: Options) -> Router:
     """/ping, /predictions and /models."""
 
     async def ping(request: Request) -> Response:
         return as_json({"status": "Healthy"})
 
     async def predictions(request: Request) -> Response:
-        model_of(request, models)
-        value = await row_in(request, options, models)
         served = model_of(request, models)
         task = served.hosted.task
+        value = await row_in(request, options, task.media)
         rows = rows_of([value], task, options)
         (answer,) = await answered(request, served.predict(rows, bool(task.labels)), options)
         chances = answer.probabilities
@@ -57,7 +56,7 @@ def router(models: Models, options: Options) -> APIRouter:
         await models.unload(name)
         return as_json({"status": f'Model "{name}" unregistered'})
 
-    routes = APIRouter()
+    routes = Router()
     routes.add_route("/predictions/{name}", predictions, ["POST", "PUT"])
     routes.add_route("/ping", ping, ["GET"])
     routes.add_route("/models", listed, ["GET"])
@@ -78,9 +77,8 @@ def operations(models: Models, options: Options) -> Schema:
     return paths
 
 
-async def row_in(request: Request, options: Options, models: Models) -> Any:
+async def row_in(request: Request, options: Options, media: str) -> Any:
     """The row that a request carries: a file as its body, a part or a field "data", JSON."""
-    media = model_of(request, models).hosted.task.media
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     content = await read(request)
     if kind == "multipart/form-data":
