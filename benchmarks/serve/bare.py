@@ -2,7 +2,7 @@
 
     python benchmarks/serve/bare.py MODEL TEXTS.csv THREADS
 
-A line of JSON when it is ready, {"ready_s", "memory_bytes"}, the first from the first line of this file on: imports, load, a batch.
+A line of JSON when it is ready, {"ready_s", "memory_bytes"}: from the first line of this file, with imports, load and an answer.
 For each line "throughput SECONDS" on standard input one with {"rate": rows a second, "batch_rows"}, batches made before and sorted by
 length, of the size that does best here; for "single SECONDS" one with {"p50_ms", "p99_ms"} of single texts, from the text to its answer.
 """

@@ -1,5 +1,6 @@
 """What holds for every request, whatever its route: who may ask, how long a body may be, safe headers, errors as JSON."""
 
+import functools
 import ipaddress
 import time
 import traceback
@@ -79,7 +80,7 @@ class Limits:
     def _require_welcome(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
         """Raise Refused with 401 without a token where one is needed, with 403 for what a foreign page makes a browser send."""
         host = headers.get(b"host", b"").decode("latin-1")
-        if self._only_here and not _is_here(host, self._options):
+        if self._only_here and not _is_here(host, self._options.host):
             wanted = "the name localhost, or --token-file for a server that others call by another"
             raise Refused(403, f"{host[:80]!r} is no name of this machine", "other_host", wanted=wanted)
         if self._tokens and scope["path"] not in OPEN and not self._tokens.allow(headers.get(b"authorization", b"")):
@@ -126,9 +127,10 @@ class Limits:
             log(level, method=scope["method"], path=scope["path"][:200], status=status, ms=round(1000 * seconds, 2), client=client, **noted)
 
 
-def _is_here(named: str, options: Options) -> bool:
+@functools.lru_cache(64)
+def _is_here(named: str, listens: str) -> bool:
     try:
         host = urlsplit(f"//{named}").hostname or ""
-        return host in ("localhost", options.host) or ipaddress.ip_address(host).is_loopback
+        return host in ("localhost", listens) or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False

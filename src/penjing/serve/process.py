@@ -53,8 +53,8 @@ def run(models: Sequence[ModelDir | str | Path], options: Options, runtime: Runt
 
 def _config(app: Any, options: Options, **more: Any) -> uvicorn.Config:
     return uvicorn.Config(
-        app, http=Guarded, ws="none", log_config=None, access_log=False, server_header=False, date_header=False, backlog=BACKLOG,
-        timeout_graceful_shutdown=max(1, round(options.drain)), timeout_worker_healthcheck=HUNG_S, **more,
+        app, http=Guarded, ws="none", log_config=None, access_log=False, server_header=False, date_header=False, proxy_headers=False,
+        backlog=BACKLOG, timeout_graceful_shutdown=max(1, round(options.drain)), timeout_worker_healthcheck=HUNG_S, **more,
     )  # fmt: skip
 
 

@@ -1,0 +1,161 @@
+"""A classifier behind `penjing serve`, beside its engine called in a loop and beside the usual pipeline behind FastAPI.
+
+    taskset -c 0-3 python benchmarks/serve/classifier.py --texts sst2/validation.csv --model INT8 --model PARENT [--rounds 5] [--seconds 10]
+
+On all cores that it is given, and once more with one core left to clients and server. The arms wait while one of them is measured, and take
+turns; each figure is the median of the rounds, with the least and the most. Half load: requests that come at random, half as many a second
+as the server answered to 64 clients.
+"""
+
+import argparse
+import contextlib
+import csv
+import os
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from common import conditions, table
+from process import Bare, peer
+
+from penjing.core.runtime import Runtime
+from penjing.serve import driving
+from penjing.serve.bench import run, summary
+from penjing.serve.started import Server, started
+
+CLIENTS = 64
+HEAD = ("model", "cores", "what", "measured", "bar")
+EXTRA_BYTES = 150e6
+
+
+class Arms(NamedTuple):
+    """What takes turns: the loop, the server, the peer; None where there is none."""
+
+    bare: Bare
+    server: Server
+    peer: Server | None
+
+
+def main() -> None:
+    """Print a section for BENCHMARKS.md."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--texts", type=Path, required=True, help="a csv with a column text")
+    parser.add_argument("--model", type=Path, action="append", required=True, help="a classifier; those of torch are given to the pipeline")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    given = parser.parse_args()
+    with given.texts.open(encoding="utf-8") as file:
+        texts = [row["text"] for row in csv.DictReader(file)]
+    cores = sorted(os.sched_getaffinity(0))
+    lines = []
+    for model in given.model:
+        for left in (0, 1) if len(cores) > 1 else (0,):
+            with arms(model, given.texts, cores, left) as found:
+                lines += figures(model, found, texts, len(cores), left, given.rounds, given.seconds)
+    print(f"## serve: a classifier\n\n{conditions()}\n\n{table(HEAD, lines)}")
+
+
+@contextlib.contextmanager
+def arms(model: Path, texts: Path, cores: Sequence[int], left: int) -> Iterator[Arms]:
+    """All three, ready; with a core left the engines have one thread less, and the loop and the clients are kept apart."""
+    threads = len(cores) - left
+    with contextlib.ExitStack() as stack:
+        bare = stack.enter_context(Bare(model, texts, threads, cores[:threads]))
+        server = stack.enter_context(started([model], Runtime(threads=threads), {"port": 0, "log": "none"}))
+        other = stack.enter_context(peer(model, threads)) if (model / "model.safetensors").exists() and not left else None
+        yield Arms(bare, server, other)
+
+
+def figures(model: Path, found: Arms, texts: Sequence[str], cores: int, left: int, rounds: int, seconds: float) -> list[list[str]]:
+    """Lines of the table."""
+    bodies = [{"inputs": [text]} for text in texts]
+    mine = [driving.post(f"{found.server.url}/v1/models/{model.resolve().name}/predict", body) for body in bodies]
+    theirs = [driving.post(f"{found.peer.url}/predict", body) for body in bodies] if found.peer else []
+    asked = {"server": (found.server, mine), **({"peer": (found.peer, theirs)} if found.peer else {})}
+    noted: dict[str, list[float]] = {}
+
+    def note(**values: float) -> None:
+        for name, value in values.items():
+            noted.setdefault(name, []).append(value)
+
+    for turn in range(rounds + 1):
+        bare, single = found.bare.ask("throughput", seconds), found.bare.ask("single", seconds / 2)
+        rates = {name: loaded(server, requests, seconds) for name, (server, requests) in asked.items()}
+        half = paced(found.server, mine, rates["server"] / 2, seconds)
+        if turn:  # the first warms up
+            note(bare=bare["rate"], **rates, single=single["p50_ms"], late=single["p99_ms"], half=half["p50_ms"], half_late=half["p99_ms"])
+    share, times, late = (ratios(noted, *pair) for pair in (("server", "bare"), ("server", "peer"), ("half_late", "single")))
+    memory, most = found.server.memory_bytes(), found.bare.memory_bytes + EXTRA_BYTES
+    start, imports = found.server.ready_s or 0.0, found.bare.ready_s
+    where = f"{cores}, one left" if left else str(cores)
+    name = f"{model.name}"
+    return [
+        [name, where, f"engine in a loop, batches of {found.bare.batch_rows}", f"{spread(noted['bare'])} rows/s", ""],
+        [name, where, f"server, {CLIENTS} clients", f"{spread(noted['server'])} rows/s", ""],
+        [name, where, "share of the loop's", f"{spread(share, 100)} %", "≥ 90 %" if left else "≥ 75 %"],
+        *(
+            [
+                [name, where, f"pipeline behind FastAPI, {CLIENTS} clients", f"{spread(noted['peer'])} rows/s", ""],
+                [name, where, "times that", f"{spread(times)}×", "≥ 4×"],
+            ]
+            if times
+            else []
+        ),
+        [
+            name,
+            where,
+            "a single text without a server: median; 99 of 100 under",
+            f"{spread(noted['single'])} ms; {spread(noted['late'])} ms",
+            "",
+        ],
+        [name, where, "half load: median; 99 of 100 under", f"{spread(noted['half'])} ms; {spread(noted['half_late'])} ms", ""],
+        [name, where, "the latter by the median of a single text", f"{spread(late)}×", "≤ 3×"],
+        *(
+            []
+            if left
+            else [
+                [name, where, "start to ready: server; imports, load and an answer", f"{start:.2f} s; {imports:.2f} s", ""],
+                [name, where, "ratio", f"{start / imports:.2f}×", "≤ 1.3×"],
+                [
+                    name,
+                    where,
+                    "memory: server; engine and model",
+                    f"{memory / 1e6:.0f} MB; {found.bare.memory_bytes / 1e6:.0f} MB",
+                    f"≤ {most / 1e6:.0f} MB",
+                ],
+            ]
+        ),
+    ]
+
+
+def loaded(server: Server, requests: Sequence[bytes], seconds: float) -> float:
+    """Rows a second that it answers to all clients."""
+    begun = time.perf_counter()
+    found = run(driving.closed(server.url, requests, CLIENTS, seconds))
+    point = summary(found, CLIENTS, time.perf_counter() - begun, None)
+    if point["failed"]:
+        raise SystemExit(f"{server.url} failed {point['failed']} times: {next(each for each in found if each.status != 200)}")
+    return float(point["rate"])
+
+
+def paced(server: Server, requests: Sequence[bytes], rate: float, seconds: float) -> dict[str, Any]:
+    """Times of requests that come at random."""
+    return summary(run(driving.paced(server.url, requests, rate, seconds)), None, seconds, None)
+
+
+def ratios(noted: dict[str, list[float]], one: str, other: str) -> list[float]:
+    """Round by round."""
+    return [a / b for a, b in zip(noted[one], noted.get(other, []))]
+
+
+def spread(values: Sequence[float], scale: float = 1.0) -> str:
+    """Median, least and most."""
+    return "{:.3g} ({:.3g}-{:.3g})".format(*(scale * value for value in (statistics.median(values), min(values), max(values))))
+
+
+if __name__ == "__main__":
+    main()
