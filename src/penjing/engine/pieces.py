@@ -6,10 +6,7 @@ from concurrent.futures import Executor
 import numpy
 from numpy import ndarray
 
-TEXTS = (
-    2,
-    8,
-)  # in a piece, fewest and most: what the engine's products gain from more ends there (int8, one thread: 2.7, then 2.4 ms a text)
+TEXTS = 2, 8  # in a piece, fewest and most: what products gain from more ends there (int8, one thread: 2.7 ms a text, then 2.4)
 PIECES = (8, 4)  # at least, so that the lengths in each are alike; for each thread, so that all end together
 
 Arrays = Mapping[str, ndarray]
