@@ -281,7 +281,7 @@ def test_a_training_that_is_stopped_after_any_steps_ends_with_the_same_bits(case
             assert stop.number == signal.SIGINT and "the same command goes on after step" in stop.told
     assert stops == 3
     assert all(torch.equal(value, parts[name]) for name, value in whole.items())
-    different = {"seconds", "losses"}  # the points of the losses hold the seconds of each step
+    different = {"seconds", "losses", "plan"}  # the points of the losses hold the seconds of each step, the plan what came
     assert {**facts, **dict.fromkeys(different)} == {**again, **dict.fromkeys(different)}
     assert [(step, loss) for step, _, loss in facts["losses"]] == [(step, loss) for step, _, loss in again["losses"]]
 

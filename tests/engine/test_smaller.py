@@ -167,7 +167,7 @@ def test_memory_holds_a_few_tensors_of_a_model_and_never_all(method, tmp_path, m
     whole_way("first")  # imports, buffers of kernels, the model without weights
     room.give_back()
     before = room.resident_bytes()
-    assert room._peak(lambda: whole_way("second"), "cpu") - before < base.bytes() / 4
+    assert room._peak(lambda: whole_way("second"), "cpu") - before < base.bytes() / 2
 
 
 def test_tensors_by_other_names_are_refused_before_any_is_read(tmp_path):
