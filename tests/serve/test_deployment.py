@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 
 import yaml
-from fastapi.testclient import TestClient
+from starlette.testclient import TestClient
 
 from penjing.core.options import flags, spell
 from penjing.core.runtime import Runtime
