@@ -3,8 +3,10 @@
 import os
 import shutil
 import signal
+import socket
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -59,6 +61,34 @@ def test_workers_share_a_socket_their_models_and_their_counters(start, text_pare
     assert asked(address, "/v1/models/digits", "DELETE")[0] == 200
     within(60, lambda: all(asked(address, "/v1/models/digits")[0] == 404 for _ in range(30)))
     assert server.stop() == 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes as Linux shows them")
+def test_clients_of_a_worker_that_is_killed_get_a_503_and_idle_ones_the_end(start, text_parent):
+    server = start(text_parent, "--workers", "2")
+    assert post(server.address)[0] == 200
+    here = urllib.parse.urlsplit(server.address)
+    with socket.create_connection((here.hostname, here.port)) as asks, socket.create_connection((here.hostname, here.port)) as idle:
+        head = f"POST /v1/models/text/predict HTTP/1.1\r\nHost: {here.netloc}\r\nContent-Length: 100\r\n\r\n"
+        asks.sendall(head.encode() + b'{"inputs": [')
+        idle.sendall(f"GET /health HTTP/1.1\r\nHost: {here.netloc}\r\n\r\n".encode())
+        told = b""
+        while not told.endswith(b"}"):
+            told += idle.recv(2**16)
+        time.sleep(0.5)  # until the first is read as far as it goes
+        for pid in children(server.process):
+            os.kill(pid, signal.SIGKILL)
+        told = read_all(asks)
+        assert told.startswith(b"HTTP/1.1 503") and b"retry-after: 1\r\n" in told and b"has died" in told
+        assert read_all(idle) == b""
+    assert within(60, lambda: post(server.address)[0] == 200)
+    assert server.stop() == 0
+
+
+def read_all(connection):
+    """What comes until the other side hangs up."""
+    connection.settimeout(20)
+    return b"".join(iter(lambda: connection.recv(2**16), b""))
 
 
 def test_a_change_is_news_once_and_not_to_whom_made_it(tmp_path):

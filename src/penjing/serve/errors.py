@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 from starlette.responses import Response
@@ -10,6 +11,17 @@ from penjing.core.errors import PenjingError
 
 KINDS = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error", 503: "overloaded_error"}
 """The `type` of an error by its status, in OpenAI's words; "invalid_request_error" for any other below 500."""
+
+
+HEADERS = {
+    b"x-content-type-options": b"nosniff",
+    b"x-frame-options": b"DENY",
+    b"referrer-policy": b"no-referrer",
+    b"cross-origin-resource-policy": b"same-origin",
+    b"cache-control": b"no-store",
+    b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
+}
+"""Of every answer that does not say otherwise."""
 
 
 class Refused(Exception):
@@ -43,6 +55,13 @@ class Refused(Exception):
     def response(self) -> Response:
         """The whole answer."""
         return as_json(self.told(), self.status, self.headers)
+
+    def plain(self) -> bytes:
+        """It as bytes of HTTP/1.1, for a connection that has no request yet, or nobody who could answer it."""
+        response = self.response()
+        headers = {**HEADERS, **dict(response.raw_headers), b"connection": b"close"}
+        head = [f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}".encode(), *(b"%b: %b" % each for each in headers.items())]
+        return b"\r\n".join([*head, b"", bytes(response.body)])
 
 
 def as_json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

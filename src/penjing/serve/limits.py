@@ -11,20 +11,11 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from penjing.serve import Options
-from penjing.serve.errors import Refused
+from penjing.serve.errors import HEADERS, Refused
 from penjing.serve.logs import log
 from penjing.serve.metrics import NO_MODEL, Metrics
 from penjing.serve.tokens import Tokens
 
-HEADERS = {
-    b"x-content-type-options": b"nosniff",
-    b"x-frame-options": b"DENY",
-    b"referrer-policy": b"no-referrer",
-    b"cross-origin-resource-policy": b"same-origin",
-    b"cache-control": b"no-store",
-    b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
-}
-"""Of every answer that does not say otherwise."""
 OPEN = {"/", "/health", "/ready", "/ping", "/v2/health/live", "/v2/health/ready"}
 """Paths that need no token: the page, which asks for one, and what probes ask."""
 NOTED = "penjing"
@@ -32,6 +23,9 @@ NOTED = "penjing"
 
 HELD = "penjing.held"
 """The key under which they leave what is to be called when the answer is complete: a model that is kept for it."""
+
+BEGUN = "penjing.begun"
+"""The key under which a connection leaves what is to be called when its answer begins."""
 
 
 class Limits:
@@ -52,11 +46,14 @@ class Limits:
         noted: dict[str, Any] = {}
         held: list[Callable[[], None]] = []
         scope[NOTED], scope[HELD] = noted, held
+        begins = scope.get(BEGUN)
 
         async def with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if begins:
+                    begins()
                 named = {name for name, _ in message["headers"]}
                 message["headers"] = [*message["headers"], *(each for each in HEADERS.items() if each[0] not in named)]
             await send(message)

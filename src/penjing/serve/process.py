@@ -21,7 +21,8 @@ from penjing.core.runtime import Runtime, cores, sharing_metrics
 from penjing.serve import Options
 from penjing.serve.names import names_of
 from penjing.serve.protocol import Guarded
-from penjing.serve.workers import Worker
+from penjing.serve.survivor import Survivor
+from penjing.serve.workers import Worker, most_files
 
 BACKLOG = 2048
 HUNG_S = 15  # without a sign of life, after which a worker is replaced
@@ -44,7 +45,8 @@ def run(models: Sequence[ModelDir | str | Path], options: Options, runtime: Runt
         alone = replace(runtime, threads=runtime.threads or max(1, cores() // options.workers))
         config = _config(Worker([*named.values()], options, alone, Path(folder)), options, factory=True, workers=options.workers)
         _tell(named, listening, runtime)
-        with _quiet_signals(), sharing_metrics(Path(folder)):
+        most_files()  # as many as it can have: of each worker's connections it holds a copy
+        with _quiet_signals(), sharing_metrics(Path(folder)), Survivor(Path(folder)):
             parent = Multiprocess(config, sockets=[listening])
             parent.run()
         if any(process.exitcode == STARTUP_FAILURE for process in parent.processes):

@@ -1,13 +1,12 @@
 """HTTP of a connection: uvicorn's, and no patience with those that send heads without end, or none at all, or are too many."""
 
 import asyncio
-import json
-from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from penjing.serve.errors import Refused
-from penjing.serve.limits import HEADERS
+from penjing.serve.limits import BEGUN
+from penjing.serve.survivor import Copies
 
 HEAD_S = 10.0  # that the head of a request may take
 HEAD_BYTES = 64 * 1024
@@ -16,15 +15,18 @@ HEAD_BYTES = 64 * 1024
 class Guarded(HttpToolsProtocol):
     """One connection.
 
-    most   connections at a time; a process has one number for all, since uvicorn makes them
+    most     connections at a time; a process has one number for all, since uvicorn makes them
+    copies   where the parent gets its copies; None for a server of one process
     """
 
     most = 4096
+    copies: Copies | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._in_head, self._head_bytes = True, 0
         self._late: asyncio.TimerHandle | None = self.loop.call_later(HEAD_S, self._too_late)
+        self._copy = self.copies.opened(transport.get_extra_info("socket").fileno()) if self.copies else None
         if len(self.connections) > self.most:
             self._refuse(Refused(503, "too many connections", "too_many_connections", wanted="fewer connections, or later", later=True))
 
@@ -39,6 +41,8 @@ class Guarded(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._in_time()
+        if self.copies:
+            self.copies.closed(self._copy)
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
@@ -50,10 +54,18 @@ class Guarded(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_head, self._head_bytes = False, 0
         self._in_time()
+        if self.copies:
+            self.copies.waits(self._copy, True)
+            self.scope[BEGUN] = self._begun  # type: ignore[literal-required]
         super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(Refused(400, "this is no HTTP that can be read", "bad_http", wanted="a request of HTTP/1.1"))
+
+    def _begun(self) -> None:
+        """The answer begins."""
+        if self.copies:
+            self.copies.waits(self._copy, False)
 
     def _in_time(self) -> None:
         if self._late is not None:
@@ -69,11 +81,5 @@ class Guarded(HttpToolsProtocol):
         """Answer what is no request yet, and hang up."""
         if self.transport.is_closing():
             return
-        content = json.dumps(refused.told(), ensure_ascii=False).encode()
-        said: dict[Any, Any] = {
-            **HEADERS, b"content-type": b"application/json", b"content-length": b"%d" % len(content), b"connection": b"close",
-            **{name.lower().encode(): value.encode() for name, value in refused.headers.items()},
-        }  # fmt: skip
-        head = b"".join(b"%b: %b\r\n" % each for each in said.items())
-        self.transport.write(STATUS_LINE[refused.status] + head + b"\r\n" + content)
+        self.transport.write(refused.plain())
         self.transport.close()

@@ -21,6 +21,7 @@ from penjing.core.runtime import Runtime
 from penjing.serve import Options
 from penjing.serve.logs import Lines
 from penjing.serve.protocol import Guarded
+from penjing.serve.survivor import Copies
 
 LOOK_S = 0.2  # between two looks whether another worker has changed models
 SPARE_FILES = 100  # for models, libraries and the log, beside connections
@@ -31,7 +32,7 @@ _FILE = "models.json"
 class Worker:
     """What makes the application of one process; it goes there as it is.
 
-    folder   where workers tell each other which models they shall have; None for a server of one process
+    folder   where workers tell each other which models they shall have, and their parent of connections; None for a server of one process
     """
 
     models: Sequence[ModelDir | str | Path]
@@ -44,7 +45,9 @@ class Worker:
         from penjing.serve.app import create_app  # torch and transformers, which the parent of workers does without
 
         logging.basicConfig(level=logging.WARNING, handlers=[Lines()], force=True)
-        Guarded.most = min(self.options.connections, _most_files() - SPARE_FILES)
+        Guarded.most = min(self.options.connections, most_files() - SPARE_FILES)
+        if self.folder:
+            Guarded.copies = Copies(self.folder, Guarded.most)
         return create_app(self.models, self.options, self.runtime, only_here=self.options.local, folder=self.folder)
 
     def __call__(self) -> ASGIApp:
@@ -83,7 +86,7 @@ class Changes:
         return []
 
 
-def _most_files() -> int:
+def most_files() -> int:
     """How many files and connections this process may open: as many as the system lets it ask for."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:

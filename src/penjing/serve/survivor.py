@@ -1,0 +1,133 @@
+"""A worker that is killed cannot answer any more: its parent, which holds a copy of every connection, says 503 for it."""
+
+import contextlib
+import mmap
+import os
+import selectors
+import socket
+import struct
+import threading
+from pathlib import Path
+
+from penjing.serve.errors import Refused
+
+_SOCKET, _STATES = "connections.socket", "connections"
+_NUMBER = struct.Struct("=I")
+_DIED = Refused(503, "the worker that was to answer has died", "worker_died", wanted="the same request once more", later=True)
+
+
+class Survivor:
+    """The parent's side: takes copies of the workers' connections in a thread, as long as it is entered.
+
+    folder   known to the workers
+    """
+
+    def __init__(self, folder: Path):
+        self._folder, self._selector = folder, selectors.DefaultSelector()
+        self._listening = socket.socket(socket.AF_UNIX)
+        self._listening.bind(str(folder / _SOCKET))
+        self._listening.listen()
+        self._selector.register(self._listening, selectors.EVENT_READ, None)
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "Survivor":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._listening.close()
+        self._selector.close()
+
+    def _watch(self) -> None:
+        while True:
+            for key, _ in self._selector.select():
+                if key.data is not None:
+                    self._hear(key.data)
+                    continue
+                try:
+                    worker = _Worker(self._listening.accept()[0], self._folder)
+                except OSError:  # it was shut down
+                    return
+                self._selector.register(worker.socket, selectors.EVENT_READ, worker)
+
+    def _hear(self, worker: "_Worker") -> None:
+        if not worker.hear():
+            self._selector.unregister(worker.socket)
+            worker.died()
+
+
+class _Worker:
+    """What the parent knows of one worker: its connections by their numbers, and which of them wait for the first byte of an answer."""
+
+    def __init__(self, told: socket.socket, folder: Path):
+        self.socket, self._held = told, dict[int, socket.socket]()
+        (process,) = _NUMBER.unpack(told.recv(_NUMBER.size, socket.MSG_WAITALL))
+        self._waits = _states(folder, process)
+
+    def hear(self) -> bool:
+        """Take one message, a number, with a connection that is new, without one that has ended; False where the worker has ended."""
+        told, (*copies,), _, _ = socket.recv_fds(self.socket, _NUMBER.size, 1)
+        if not told:
+            return False
+        (number,) = _NUMBER.unpack(told)
+        if number in self._held:
+            self._held.pop(number).close()
+        for copy in copies:
+            self._held[number] = socket.socket(fileno=copy)
+        return True
+
+    def died(self) -> None:
+        """Answer those that wait, and hang up on all."""
+        for number, connection in self._held.items():
+            with contextlib.suppress(OSError), connection:  # its client may have gone
+                connection.setblocking(False)
+                if self._waits[number]:
+                    connection.send(_DIED.plain())
+                    connection.shutdown(socket.SHUT_WR)
+                    while connection.recv(2**16):  # what was not read would make of the end a reset, which may overtake the answer
+                        pass
+        self._waits.close()
+        self.socket.close()
+
+
+class Copies:
+    """A worker's side: gives its parent a copy of each connection, and notes in memory that both see which of them wait for an answer.
+
+    folder   where the parent listens
+    most     connections that are copied at a time
+    """
+
+    def __init__(self, folder: Path, most: int):
+        (folder / f"{_STATES}-{os.getpid()}").write_bytes(bytes(most))
+        self._waits, self._free = _states(folder, os.getpid()), [*range(most)]
+        self._parent = socket.socket(socket.AF_UNIX)
+        self._parent.connect(str(folder / _SOCKET))
+        self._parent.sendall(_NUMBER.pack(os.getpid()))
+
+    def opened(self, connection: int) -> int | None:
+        """The number under which the parent holds a copy of this open file; None where there is no room for more."""
+        if not self._free:
+            return None
+        number = self._free.pop()
+        socket.send_fds(self._parent, [_NUMBER.pack(number)], [connection])
+        return number
+
+    def waits(self, number: int | None, whether: bool) -> None:
+        """Whether nothing of an answer has been sent yet."""
+        if number is not None:
+            self._waits[number] = whether
+
+    def closed(self, number: int | None) -> None:
+        """The connection has ended."""
+        if number is not None:
+            self.waits(number, False)
+            self._parent.sendall(_NUMBER.pack(number))
+            self._free.append(number)
+
+
+def _states(folder: Path, process: int) -> mmap.mmap:
+    """A byte for each connection of a worker."""
+    with (folder / f"{_STATES}-{process}").open("r+b") as file:
+        return mmap.mmap(file.fileno(), 0)
