@@ -80,9 +80,19 @@ class Connection(asyncio.Protocol):
 
 
 def post(url: str, body: object, token: str | None = None) -> bytes:
-    """A request as the bytes that are sent."""
-    place, content = urlsplit(url), json.dumps(body, ensure_ascii=False).encode()
-    lines = [f"POST {place.path} HTTP/1.1", f"host: {place.netloc}", "content-type: application/json", f"content-length: {len(content)}"]
+    """A request that asks about a body of JSON, as the bytes that are sent."""
+    return request(url, json.dumps(body, ensure_ascii=False).encode(), token)
+
+
+def request(url: str, content: bytes, token: str | None = None, method: str = "POST") -> bytes:
+    """Any request, as the bytes that are sent."""
+    place = urlsplit(url)
+    lines = [
+        f"{method} {place.path} HTTP/1.1",
+        f"host: {place.netloc}",
+        "content-type: application/json",
+        f"content-length: {len(content)}",
+    ]
     if token:
         lines.append(f"authorization: Bearer {token}")
     return "\r\n".join([*lines, "", ""]).encode() + content

@@ -66,5 +66,8 @@ class Refused(Exception):
 
 def as_json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A value as an answer."""
-    content = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    try:
+        content = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:  # half of a pair, which JSON alone can write
+        content = json.dumps(value, separators=(",", ":")).encode()
     return Response(content, status, headers, "application/json")

@@ -109,10 +109,10 @@ def messages_of(value: Any, place: str, options: Options) -> list[dict[str, str]
     if not isinstance(value, list) or not value:
         raise _refused(place, value, wanted)
     for i, message in enumerate(value):
-        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+        if not isinstance(message, dict) or "role" not in message:
             raise _refused(f"{place}[{i}]", message, wanted)
     return [
-        {"role": message["role"], "content": text_of(message.get("content"), f"{place}[{i}].content", options)}
+        {name: text_of(message.get(name), f"{place}[{i}].{name}", options) for name in ("role", "content")}
         for i, message in enumerate(value)
     ]
 
@@ -137,15 +137,16 @@ def media_of(value: Any, place: str, kind: type, options: Options) -> Media:
 
 def _require_size(image: Image, content: bytes, options: Options) -> None:
     """By the heading, before anything is decoded; raises DataError for what is no image."""
+    wanted = f"at most {options.most_pixels:,} pixels an image"
     try:
         with PIL.Image.open(io.BytesIO(content), formats=FORMATS) as opened:
             width, height = opened.size
+    except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning) as error:  # what Pillow itself finds too many
+        raise Refused(413, f"{image.place}: {error}", "too_large", wanted=wanted) from None
     except Exception as error:  # Pillow's plug-ins raise whatever their parsers raise
         raise image.damaged(content, "no image", f"a complete image: {', '.join(FORMATS)}") from error
     if width * height > options.most_pixels:
-        raise Refused(
-            413, f"{image.place}: {width:,} x {height:,} pixels", "too_large", wanted=f"at most {options.most_pixels:,} pixels an image"
-        )
+        raise Refused(413, f"{image.place}: {width:,} x {height:,} pixels", "too_large", wanted=wanted)
 
 
 def _decoded(value: Any, place: str, media: type[Media]) -> bytes:

@@ -84,7 +84,7 @@ class Limits:
             wanted = "a header Authorization: Bearer TOKEN, with a token of the server's file"
             raise Refused(401, "no token, or a wrong one", "no_token", wanted=wanted, headers={"WWW-Authenticate": "Bearer"})
         origin = headers.get(b"origin")
-        if origin and scope["method"] != "GET" and urlsplit(origin.decode("latin-1")).netloc != host:
+        if origin and scope["method"] != "GET" and origin.decode("latin-1").partition("://")[2] != host:
             wanted = "a request of this server's own page, or of a program"
             raise Refused(403, "a page of another origin asks", "other_origin", wanted=wanted)
 

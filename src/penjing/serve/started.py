@@ -33,9 +33,10 @@ class Server(NamedTuple):
     process: "subprocess.Popen[bytes] | None" = None
     ready_s: float | None = None
 
-    def memory_bytes(self) -> int:
-        """What the largest of its processes holds in memory; 0 where the system does not tell."""
-        return max(map(_resident, _family(self.process.pid)), default=0) if self.process else 0
+    def memory_bytes(self, together: bool = False) -> int:
+        """What the largest of its processes holds in memory, or all of them together; 0 where the system does not tell."""
+        held = [_resident(pid) for pid in family(self.process.pid)] if self.process else []
+        return sum(held) if together else max(held, default=0)
 
 
 @contextlib.contextmanager
@@ -82,12 +83,14 @@ def _answers(url: str) -> bool:
     return False
 
 
-def _family(pid: int) -> list[int]:
+def family(pid: int) -> list[int]:
     """A process and all that it has started."""
-    children = Path(f"/proc/{pid}/task/{pid}/children")
-    return [pid, *(each for child in children.read_text().split() for each in _family(int(child)))] if children.exists() else []
+    with contextlib.suppress(OSError):
+        return [pid, *(each for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split() for each in family(int(child)))]
+    return []
 
 
 def _resident(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+    with contextlib.suppress(OSError, IndexError):  # it has ended, or this system has no such file
+        return int(Path(f"/proc/{pid}/status").read_text().partition("VmRSS:")[2].split()[0]) * 1024
+    return 0
