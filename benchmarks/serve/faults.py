@@ -65,13 +65,8 @@ class Load:
     """Clients and faults of one server until the time is over."""
 
     def __init__(self, server: Server, expected: dict[str, list[tuple[str, str, float]]], seconds: float):
-        self.server, self.expected, self.end, self.seen, self.draw = (
-            server,
-            expected,
-            time.perf_counter() + seconds,
-            Seen(),
-            random.Random(0),
-        )
+        self.server, self.expected, self.end = server, expected, time.perf_counter() + seconds
+        self.seen, self.draw = Seen(), random.Random(0)
 
     async def run(self) -> Seen:
         """All of it at once."""
