@@ -3,8 +3,8 @@
     python benchmarks/serve/faults.py --texts sst2/validation.csv --model PARENT --model INT8 [--minutes 15] [--workers 2]
 
 Clients ask for one to four rows, now and then for 64, or send what is wrong; each answer is held against that of the model called in this
-process. A request counts as lost if its connection ended without an answer; in flight with a worker that was killed are those
-that were on their way when it died. Memory is that of all processes together, medians of the second quarter of the time and of the last.
+process. A request counts as lost if its connection ended without an answer; a 503 is right for those that were on their way when a worker
+was killed. Memory is that of all processes together, medians of the second quarter of the time and of the last.
 """
 
 import argparse
@@ -39,6 +39,7 @@ from penjing.serve.started import Server, family, started
 CLIENTS, MOST_TEXTS = 16, 256
 RELOAD_S, KILL_S, LEAVE_S, LOOK_S = 7.0, 45.0, 0.2, 2.0  # between two of each
 NEAR = 0.1  # of a score, for int8: its ranges are those of the batch
+UNAVAILABLE = 503
 BAD = (b"{", b'{"inputs": 3}', b'{"inputs": [""]}', b'{"inputs": ["a"], "sure": 1}', b"\xff")
 
 
@@ -49,6 +50,7 @@ class Seen:
     statuses   how often each came
     wrong      answers that were not the model's
     lost       when a request was sent whose connection ended without an answer, and when that was
+    refused    the same of those that were answered 503
     killed     when a worker was killed
     memory     (time, bytes)
     """
@@ -57,6 +59,7 @@ class Seen:
     faults: collections.Counter[str] = field(default_factory=collections.Counter)
     wrong: list[str] = field(default_factory=list)
     lost: list[tuple[float, float]] = field(default_factory=list)
+    refused: list[tuple[float, float]] = field(default_factory=list)
     killed: list[float] = field(default_factory=list)
     memory: list[tuple[float, int]] = field(default_factory=list)
 
@@ -105,6 +108,8 @@ class Load:
             self.seen.statuses[status] += 1
             if status == driving.LOST:
                 self.seen.lost.append((begun, time.perf_counter()))
+            elif rows and status == UNAVAILABLE:
+                self.seen.refused.append((begun, time.perf_counter()))
             elif rows and status == 200:
                 self.compare(name, rows, json.loads(body))
             elif (200 <= status < 300) == (not rows) or "error" not in json.loads(body):
@@ -122,7 +127,7 @@ class Load:
         connection = await driving.connect(self.server.url)
         status, body = await connection.ask(driving.request(f"{self.server.url}/v1/models/{name}", b"", method="PUT"))
         connection.close()
-        if status == driving.LOST:
+        if status in (driving.LOST, UNAVAILABLE):
             return  # it was the worker that was killed
         if status != 200:
             self.seen.wrong.append(f"reload of {name}: {status} {body[:200]!r}")
@@ -186,7 +191,7 @@ def clear(path: Path, texts: Sequence[str], runtime: Runtime) -> list[tuple[str,
 
 def lines(seen: Seen, begun: float, seconds: float) -> list[list[str]]:
     """The table."""
-    in_flight = [each for each in seen.lost if any(each[0] <= moment + LOOK_S and moment <= each[1] for moment in seen.killed)]
+    idle = [each for each in seen.refused if not any(each[0] <= moment + LOOK_S and moment <= each[1] for moment in seen.killed)]
     quarters = [[size for moment, size in seen.memory if start <= (moment - begun) / seconds < start + 0.25] for start in (0.25, 0.75)]
     before, after = (statistics.median(quarter) for quarter in quarters)
     answered = sum(number for status, number in seen.statuses.items() if status)
@@ -194,11 +199,9 @@ def lines(seen: Seen, begun: float, seconds: float) -> list[list[str]]:
         ["requests answered, by status", f"{answered:,}: " + ", ".join(f"{n:,} {s}" for s, n in sorted(seen.statuses.items()) if s), ""],
         *([f"{what}", f"{number}", ""] for what, number in sorted(seen.faults.items())),
         ["wrong answers", f"{len(seen.wrong)}", "0"],
-        [
-            "requests lost, beside those in flight with a worker that was killed",
-            f"{len(seen.lost) - len(in_flight)}, {len(in_flight)}",
-            "0",
-        ],
+        ["requests lost, without any answer", f"{len(seen.lost)}", "0"],
+        ["answered 503, in flight with a worker that was killed", f"{len(seen.refused) - len(idle)}", ""],
+        ["answered 503, others", f"{len(idle)}", "0"],
         [
             "memory of all processes, second and last quarter",
             f"{before / 1e6:.0f} MB, {after / 1e6:.0f} MB: {after / before - 1:+.1%}",
