@@ -3,9 +3,9 @@
     python benchmarks/plan_runs.py --data FOLDER_OF_DATA_SETS [--threads 1] [--hardware NAME_OF_ITS_ROW]
 
 Each run is a public command in a process of its own: an encoder finetuned, a GPT pretrained, a convolutional network, each with and
-without checkpointing. Texts are so long that all are cut at the same length. Memory is the most that the process held in a step, less what
-it had after the same command for a tiny model, when all libraries were imported. A step is the fastest of those after the second, as other
-processes can only slow them. The machine's row is printed first; like these it is the best of several.
+without checkpointing. Texts are so long that all are cut at the same length. Memory is the most that the process held in a step before it
+first measured, less what it had after the same command for a tiny model, when all libraries were imported. A step is the fastest of those
+after the second, as other processes can only slow them. The machine's row is printed first; like these it is the best of several.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import threading
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import NamedTuple
 
 import pyarrow.parquet
@@ -27,7 +27,7 @@ import torch
 
 from penjing import cli
 from penjing.core.tables import TABLES
-from penjing.engine import train
+from penjing.engine import measure, train
 from penjing.engine.heap import give_back, resident_bytes
 from penjing.engine.machine import measure_here
 
@@ -118,7 +118,10 @@ def _run(case: Case, words: str, threads: int, folder: Path, out: Path) -> tuple
 
     def watch() -> None:
         while not done.wait(EVERY_S):
-            if _trains(sys._current_frames().get(main)):
+            frame = sys._current_frames().get(main)
+            if _runs(measure, frame):
+                return  # from now on the heap holds what that left
+            if _runs(train, frame):
                 peak[0] = max(peak[0], resident_bytes())
 
     watcher = threading.Thread(target=watch)
@@ -132,9 +135,9 @@ def _run(case: Case, words: str, threads: int, folder: Path, out: Path) -> tuple
     return min(b - a for a, b in zip(seconds[WARM:], seconds[WARM + 1 :])), (peak[0] - before) / 2**30
 
 
-def _trains(frame: FrameType | None) -> bool:
-    """Whether a step of a training is under way, and not a measurement."""
-    while frame and frame.f_code.co_filename != train.__file__:
+def _runs(module: ModuleType, frame: FrameType | None) -> bool:
+    """Whether a function of a module is under way."""
+    while frame and frame.f_code.co_filename != module.__file__:
         frame = frame.f_back
     return frame is not None
 
