@@ -224,8 +224,10 @@ def test_a_template_that_refuses_a_chat_says_why(here):
     before = tokenizer.chat_template
     tokenizer.chat_template = "{{ raise_exception('the first role must be user') }}"
     found = here.post("/v1/chat/completions", json={"model": "gpt", "messages": CHAT})
+    native = here.post("/v1/models/gpt/predict", json={"inputs": [{"messages": CHAT}]})
     tokenizer.chat_template = before
-    assert found.status_code == 400 and "the first role must be user" in found.json()["error"]["message"]
+    assert (found.status_code, native.status_code) == (400, 422)
+    assert all("the first role must be user" in answer.json()["error"]["message"] for answer in (found, native))
 
 
 def test_what_clients_always_send_is_no_error(here):

@@ -390,6 +390,7 @@ def measured(json: bool) -> str:
 def told(report: Report) -> str:
     """A plan for a person, a line each."""
     from penjing.engine import words
+    from penjing.engine.graded import MEMORY_WORST
 
     facts, options, device = report.facts, report.options, report.facts["device"]
     numbers = report.model["parameters"]
@@ -400,7 +401,8 @@ def told(report: Report) -> str:
     head = f"{report.model['path']} ({', '.join(counts)}): {options['stage']}{method} on {where}, {_many(facts['rows'], 'row')}"
     lines = [head + (f" of {facts['length']:,} tokens" if facts["length"] > 1 else "")]
     memory, room = facts["memory_bytes"], facts["room_bytes"]
-    verdict = "fits" if facts["fits"] else "DOES NOT FIT"
+    sure = memory["total"] * (1 + MEMORY_WORST) <= room
+    verdict = ("fits" if sure else "fits, by less than a plan may err") if facts["fits"] else "DOES NOT FIT"
     of = "of a rank " if facts["ranks"] > 1 and "layout" in facts else ""
     lines.append(f"memory {of}{words.amount('bytes', memory['total'])} of {words.amount('bytes', room)} usable: {verdict}")
     parts = [(name.replace("_", " "), words.amount("bytes", size), words.share(size / memory["total"])) for name, size in memory.items()]

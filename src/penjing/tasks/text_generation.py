@@ -13,10 +13,11 @@ Source   Radford et al. 2019, "Language models are unsupervised multitask learne
 
 from collections.abc import Iterator
 
+from jinja2 import TemplateError
 from transformers import AutoModelForCausalLM
 
 from penjing.core.contracts import Prediction
-from penjing.core.errors import ModelError
+from penjing.core.errors import DataError, ModelError
 from penjing.tasks._language import INPUTS, NONE, SIZE, TOKENS, Language, begin_of, end_of, ids_of
 
 OVERLAP = 2  # of so many parts of a window its neighbour has one too
@@ -60,7 +61,7 @@ class TextGeneration(Language):
     def encode(self, example, tokenizer):
         window = tokenizer.model_max_length
         if "text" not in example:
-            prompt = _prompt(example["messages"], tokenizer) if "messages" in example else example["prompt"]
+            prompt = prompt_of(example["messages"], tokenizer) if "messages" in example else example["prompt"]
             ids = [*begin_of(tokenizer), *ids_of(prompt, tokenizer)]
             return {INPUTS: ids[-max(1, window - window // ROOM) :]}
         ids, told = [], []
@@ -131,7 +132,7 @@ def _turns(messages, tokenizer) -> Iterator[tuple[str, bool]]:
     done = ""
     for number, message in enumerate(messages):
         if _answers(message):
-            prompt, whole = _prompt(messages[:number], tokenizer), _written(messages[: number + 1], tokenizer)
+            prompt, whole = prompt_of(messages[:number], tokenizer), _written(messages[: number + 1], tokenizer)
             if not (prompt.startswith(done) and whole.startswith(prompt)):
                 raise ModelError(
                     "the chat template of this model writes earlier messages otherwise once there are later ones",
@@ -147,7 +148,11 @@ def _answers(message) -> bool:
     return message["role"] == "assistant"
 
 
-def _prompt(messages, tokenizer) -> str:
+def prompt_of(messages, tokenizer) -> str:
+    """A chat as the text that the assistant goes on with.
+
+    Raises ModelError for a tokenizer without a template, and DataError for a chat that its template refuses.
+    """
     return _written(messages, tokenizer, add_generation_prompt=True)
 
 
@@ -158,7 +163,10 @@ def _written(messages, tokenizer, **more) -> str:
             wanted="chat_template.jinja beside its tokenizer",
             fix="give rows with prompt and completion",
         )
-    return tokenizer.apply_chat_template(messages, tokenize=False, **more)
+    try:
+        return tokenizer.apply_chat_template(messages, tokenize=False, **more)
+    except TemplateError as error:  # by which templates refuse roles that they do not know, or in another order
+        raise DataError(f"the model's chat template refuses: {error}", wanted="a chat as this model's template has it") from None
 
 
 TASK = TextGeneration

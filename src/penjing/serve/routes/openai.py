@@ -15,12 +15,12 @@ from functools import partial
 from typing import Any
 
 import numpy
-from jinja2 import TemplateError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Router
 
 from penjing.core.contracts import Example
+from penjing.core.errors import DataError
 from penjing.core.generation import Generation
 from penjing.engine.load import goes_on, task_name
 from penjing.serve import Options
@@ -32,6 +32,7 @@ from penjing.serve.inputs import messages_of, row_of, rows_of
 from penjing.serve.models import Models, Served, require_whole
 from penjing.serve.schema import Schema, operation
 from penjing.serve.writing import Stream
+from penjing.tasks.text_generation import prompt_of
 
 MOST_STOPS = 16
 SAME = {  # parameters of which one value says what this server does anyway
@@ -244,9 +245,9 @@ def _as_prompt(messages: list[dict[str, str]], tokenizer: Any) -> str:
     if not tokenizer.chat_template:
         return "".join(f"{message['role']}: {message['content']}\n" for message in messages) + "assistant:"
     try:
-        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-    except TemplateError as error:  # by which templates refuse roles that they do not know, or in another order
-        raise Refused(400, f"messages: {error}", "bad_input", wanted="a chat as this model's template has it") from None
+        return prompt_of(messages, tokenizer)
+    except DataError as error:
+        raise Refused(400, f"messages: {error.problem}", "bad_input", wanted=error.wanted) from None
 
 
 def _coded(vector: list[float], coded: str) -> list[float] | str:
