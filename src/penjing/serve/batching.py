@@ -73,17 +73,11 @@ class Batcher:
         job = Job(len(rows), asyncio.get_running_loop())
         with self._changed:
             if self._closing:
-                raise Refused(503, "the model is being unloaded", "unloading", wanted="the same request later", later=True)
+                raise Refused.unloading()
             if len(self._waiting) + len(rows) > self._most:
                 self._waiting = [row for row in self._waiting if not row.job.dropped]
                 if len(self._waiting) + len(rows) > self._most:
-                    raise Refused(
-                        429,
-                        "too many rows wait for this model",
-                        "queue_full",
-                        wanted="the same request later",
-                        headers={"Retry-After": "1"},
-                    )
+                    raise Refused.full()
             self._waiting += [Row(*each, job, i, probabilities) for i, each in enumerate(zip(rows, lengths))]
             self._changed.notify()
         try:

@@ -47,6 +47,16 @@ class Refused(Exception):
         """An input that the task or its processor cannot use."""
         return cls(422, f"{place}: {error.problem}", "bad_input", wanted=error.wanted)
 
+    @classmethod
+    def full(cls) -> "Refused":
+        """More than a queue holds."""
+        return cls(429, "too many rows wait for this model", "queue_full", wanted="the same request later", later=True)
+
+    @classmethod
+    def unloading(cls) -> "Refused":
+        """Asked of a model that is about to end."""
+        return cls(503, "the model is being unloaded", "unloading", wanted="the same request later", later=True)
+
     def told(self) -> dict[str, Any]:
         """The body."""
         kind = KINDS.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")

@@ -202,11 +202,11 @@ class Writer:
         stream = Stream(entry, chosen, secrets.randbits(63) if seed is None else seed, deadline, put)
         with self._changed:
             if self._closing:
-                raise Refused(503, "the model is being unloaded", "unloading", later=True)
+                raise Refused.unloading()
             if len(self._waiting) >= self._queue:
                 self._dismiss()
             if len(self._waiting) >= self._queue:
-                raise Refused(429, "too many rows wait for this model", "queue_full", wanted="the same request later", later=True)
+                raise Refused.full()
             self._waiting.append(stream)
             self._changed.notify()
         return stream
