@@ -142,6 +142,8 @@ async def paced(url: str, requests: Sequence[bytes], rate: float, seconds: float
     draw, start = random.Random(seed), time.perf_counter()
 
     async def one(number: int, due: float) -> None:
+        while idle and not idle[-1].open:  # one that the server has ended, idle for too long
+            idle.pop()
         connection = idle.pop() if idle else await connect(url)
         try:
             status, body = await connection.ask(requests[number])

@@ -25,6 +25,7 @@ from penjing.serve.survivor import Survivor
 from penjing.serve.workers import Worker, most_files
 
 BACKLOG = 2048
+IDLE_S = 75  # that a connection may wait for its next request: longer than most proxies keep theirs, which would else meet a closed one
 HUNG_S = 15  # without a sign of life, after which a worker is replaced
 
 
@@ -56,7 +57,8 @@ def run(models: Sequence[ModelDir | str | Path], options: Options, runtime: Runt
 def _config(app: Any, options: Options, **more: Any) -> uvicorn.Config:
     return uvicorn.Config(
         app, http=Guarded, ws="none", log_config=None, access_log=False, server_header=False, date_header=False, proxy_headers=False,
-        backlog=BACKLOG, timeout_graceful_shutdown=max(1, round(options.drain)), timeout_worker_healthcheck=HUNG_S, **more,
+        backlog=BACKLOG, timeout_keep_alive=IDLE_S, timeout_graceful_shutdown=max(1, round(options.drain)),
+        timeout_worker_healthcheck=HUNG_S, **more,
     )  # fmt: skip
 
 

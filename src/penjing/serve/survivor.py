@@ -23,7 +23,7 @@ class Survivor:
     """
 
     def __init__(self, folder: Path):
-        self._folder, self._selector = folder, selectors.DefaultSelector()
+        self._folder, self._selector, self._ended = folder, selectors.DefaultSelector(), False
         self._listening = socket.socket(socket.AF_UNIX)
         self._listening.bind(str(folder / _SOCKET))
         self._listening.listen()
@@ -35,22 +35,22 @@ class Survivor:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._listening.shutdown(socket.SHUT_RDWR)
-        self._thread.join()
-        self._listening.close()
+        self._ended = True
+        with socket.socket(socket.AF_UNIX) as wakes:
+            wakes.connect(self._listening.getsockname())
+            self._thread.join()
+        for key in [*self._selector.get_map().values()]:
+            key.fileobj.close()  # type: ignore[union-attr]
         self._selector.close()
 
     def _watch(self) -> None:
-        while True:
+        while not self._ended:
             for key, _ in self._selector.select():
-                if key.data is not None:
-                    self._hear(key.data)
-                    continue
-                try:
+                if key.data is None:
                     worker = _Worker(self._listening.accept()[0], self._folder)
-                except OSError:  # it was shut down
-                    return
-                self._selector.register(worker.socket, selectors.EVENT_READ, worker)
+                    self._selector.register(worker.socket, selectors.EVENT_READ, worker)
+                else:
+                    self._hear(key.data)
 
     def _hear(self, worker: "_Worker") -> None:
         if not worker.hear():
@@ -62,16 +62,21 @@ class _Worker:
     """What the parent knows of one worker: its connections by their numbers, and which of them wait for the first byte of an answer."""
 
     def __init__(self, told: socket.socket, folder: Path):
-        self.socket, self._held = told, dict[int, socket.socket]()
-        (process,) = _NUMBER.unpack(told.recv(_NUMBER.size, socket.MSG_WAITALL))
-        self._waits = _states(folder, process)
+        self.socket, self._folder, self._held = told, folder, dict[int, socket.socket]()
+        self._waits: mmap.mmap | None = None
 
     def hear(self) -> bool:
-        """Take one message, a number, with a connection that is new, without one that has ended; False where the worker has ended."""
+        """Take one message: its process first, then a number, with a connection that is new, without one that has ended.
+
+        False where the worker has ended.
+        """
         told, (*copies,), _, _ = socket.recv_fds(self.socket, _NUMBER.size, 1)
         if not told:
             return False
         (number,) = _NUMBER.unpack(told)
+        if self._waits is None:
+            self._waits = _states(self._folder, number)
+            return True
         if number in self._held:
             self._held.pop(number).close()
         for copy in copies:
@@ -83,12 +88,11 @@ class _Worker:
         for number, connection in self._held.items():
             with contextlib.suppress(OSError), connection:  # its client may have gone
                 connection.setblocking(False)
-                if self._waits[number]:
+                if self._waits and self._waits[number]:
                     connection.send(_DIED.plain())
                     connection.shutdown(socket.SHUT_WR)
                     while connection.recv(2**16):  # what was not read would make of the end a reset, which may overtake the answer
                         pass
-        self._waits.close()
         self.socket.close()
 
 
