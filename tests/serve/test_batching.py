@@ -1,11 +1,13 @@
 """Rows of many requests become batches; nobody waits for those that left, nobody loses an answer to another's mistake."""
 
 import asyncio
+import itertools
+import random
 import threading
 
 import pytest
 
-from penjing.serve.batching import Batcher, Job, Row, of_like_length
+from penjing.serve.batching import WORTH, Batcher, Job, Row, of_like_length
 from penjing.serve.errors import Refused
 
 
@@ -152,8 +154,8 @@ def test_an_idle_model_waits_for_others_only_where_it_was_told_to():
 
 
 def test_a_batch_holds_the_oldest_row_and_those_like_it():
-    assert lengths_of(of_like_length(waiting(10, 500, 11, 12, 480, 9), 8, 10_000)) == [9, 10, 11, 12]
-    assert lengths_of(of_like_length(waiting(500, 10, 11, 480), 8, 10_000)) == [480, 500]
+    assert lengths_of(of_like_length(waiting(10, 500, 11, 12, 480, 9), 8, 10_000)) == [10, 11, 12, 9]
+    assert lengths_of(of_like_length(waiting(500, 10, 11, 480), 8, 10_000)) == [500, 480]
 
 
 def test_a_batch_stays_in_its_bounds():
@@ -162,10 +164,30 @@ def test_a_batch_stays_in_its_bounds():
     assert lengths_of(of_like_length(waiting(1000, 10), 8, 250)) == [1000]  # too long for any batch, it makes its own
 
 
+def test_the_batches_of_all_that_wait_are_done_as_soon_as_any_division_allows():
+    def cost(lengths):
+        return WORTH + len(lengths) * max(lengths)
+
+    for seed in range(20):
+        rest, spent = waiting(*random.Random(seed).choices(range(1, 200), k=9)), 0
+        ordered = sorted(lengths_of(rest))
+        cuts = itertools.product([False, True], repeat=len(ordered) - 1)
+        ends = [[0, *(i + 1 for i, cut in enumerate(each) if cut), len(ordered)] for each in cuts]
+        best = min(sum(cost(ordered[a:b]) for a, b in itertools.pairwise(each)) for each in ends)
+        while rest:
+            batch = of_like_length(rest, 64, 10_000)
+            assert rest[0] in batch
+            spent += cost(lengths_of(batch))
+            rest = [row for row in rest if row not in batch]
+        assert spent == best
+
+
 def test_rows_of_equal_length_are_taken_in_the_order_they_came():
     assert [row.place for row in of_like_length(waiting(5, 5, 5, 5), 2, 100)] == [0, 1]
 
 
-def test_short_rows_may_be_padded_and_an_engine_that_does_not_pad_takes_any():
+def test_short_rows_may_be_padded_and_an_engine_that_does_not_pad_takes_the_oldest():
     assert lengths_of(of_like_length(waiting(2, 30), 8, 1000)) == [2, 30]  # 28 of padding are less than a batch of its own costs
-    assert lengths_of(of_like_length(waiting(10, 500, 250), 8, 10_000, pads=False)) == [10, 250, 500]
+    assert lengths_of(of_like_length(waiting(10, 500, 250), 8, 10_000, pads=False)) == [10, 500, 250]
+    assert lengths_of(of_like_length(waiting(10, 500, 250), 8, 1000, pads=False)) == [10, 500]
+    assert lengths_of(of_like_length(waiting(2000, 500), 8, 1000, pads=False)) == [2000]

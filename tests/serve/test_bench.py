@@ -68,7 +68,8 @@ def test_a_server_that_never_answers_is_told(monkeypatch):
 
 def test_the_curve_of_a_server_as_table_json_and_page(text_parent, tmp_path, capsys):
     out = tmp_path / "bench.html"
-    assert cli.main(["bench", str(text_parent), "a lovely film", "so dull", "--clients=1,4", f"--out={out}", *QUICK]) == 0
+    (tmp_path / "rows.csv").write_text("text,label,note\na lovely film,positive,what no model reads\n")
+    assert cli.main(["bench", str(text_parent), str(tmp_path / "rows.csv"), "so dull", "--clients=1,4", f"--out={out}", *QUICK]) == 0
     said = capsys.readouterr().out
     assert "rows a second" in said and "At half of the best rate" in said and "Ready" in said and "Memory" in said
     page = out.read_text("utf-8")

@@ -207,8 +207,8 @@ class Task(ABC):
         return {name: found[name] for name in columns}
 
     def asked(self, example: Example) -> Example:
-        """A row of a file as a model is asked about it."""
-        return example
+        """A row of a file as a model is asked about it, without its answer and whatever else stands there."""
+        return {name: example[name] for name in self.input_columns() if name in example}
 
     @classmethod
     def judged_by(cls) -> tuple[str, ...]:

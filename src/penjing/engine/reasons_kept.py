@@ -59,7 +59,7 @@ def reasons_kept(models: Sequence[Loaded], rows: Examples, runtime: Runtime) -> 
 def _explained(models: Sequence[Loaded], rows: Examples, method: str, runtime: Runtime) -> Any:
     """(row, how the parent was asked, scores of each model) for each row."""
     task, module = models[0].task, find(METHODS, method)
-    questions = [task.asked({name: value for name, value in rows[i].items() if name not in task.target_columns}) for i in range(len(rows))]
+    questions = [task.asked(rows[i]) for i in range(len(rows))]
     said = answer(answering(models[0]), task, Encoded(questions, task, models[0].processor, labelled=False), runtime.quiet, "predicting")
     for model in models:
         if isinstance(model.model, torch.nn.Module):

@@ -4,8 +4,9 @@ While a batch is computed, what arrives waits and is the next; an idle model beg
 """
 
 import asyncio
-import bisect
+import collections
 import contextlib
+import itertools
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,8 +15,8 @@ from typing import Any
 from penjing.serve.errors import Refused
 from penjing.serve.hosted import Answer, Entries
 
-PADDING = 0.25  # of the real tokens of a batch that may be padding
 WORTH = 64  # tokens: what a batch of its own costs beside its rows, so that as many may be padding for the sake of one less
+LOOKED_AT = 256
 
 
 class Job:
@@ -137,27 +138,27 @@ class Batcher:
 
 
 def of_like_length(waiting: Sequence[Row], most_rows: int, most_tokens: int, pads: bool = True) -> list[Row]:
-    """The row that has waited longest, and those nearest to it in length while the batch is in its bounds and little of it is padding."""
-    if len(waiting) == 1:
-        return [*waiting]
-    by_length = sorted(waiting, key=lambda row: row.length)
-    low = high = bisect.bisect_left(by_length, waiting[0].length, key=lambda row: row.length)
-    while by_length[low] is not waiting[0]:  # the first of those as long that arrived; sorting keeps their order
-        low = high = low + 1
-    longest = total = waiting[0].length
-    while high - low + 1 < most_rows:
-        shorter = by_length[low - 1].length if low > 0 else None
-        longer = by_length[high + 1].length if high + 1 < len(by_length) else None
-        if shorter is None and longer is None:
-            break
-        up = longer is not None and (shorter is None or longer - longest <= longest - shorter)
-        length = longer if up else shorter
-        assert length is not None
-        tokens, real = max(longest, length) * (high - low + 2), total + length
-        if tokens > most_tokens or (pads and tokens - real > PADDING * real + WORTH):
-            break
-        longest, total, low, high = max(longest, length), real, low - (not up), high + up
-    return by_length[low : high + 1]
+    """The batch of the row that has waited longest, where all that wait are shared out among batches that are done soonest.
+
+    A batch takes as long as its tokens with padding, and WORTH more; which lengths go together is found by dynamic programming over them
+    (Fang et al. 2021, "TurboTransformers", section 5), of the LOOKED_AT rows that have waited longest.
+    """
+    if not pads or len(waiting) == 1:
+        widths = itertools.accumulate((row.length for row in waiting[:most_rows]), max)
+        return [*waiting[: max(1, sum(rows * width <= most_tokens for rows, width in enumerate(widths, 1)))]]
+    counts = collections.Counter(row.length for row in waiting[:LOOKED_AT])
+    lengths, most = sorted(counts), {length: max(1, min(most_rows, most_tokens // length)) for length in counts}
+    done = [(0, 0)]  # for each length: tokens of all rows up to it, and the first of those that share their batches with it
+    for last, longest in enumerate(lengths):
+        rows, choices = 0, []
+        for first in range(last, -1, -1):
+            rows += counts[lengths[first]]
+            choices.append((done[first][0] + rows * longest + WORTH * -(-rows // most[longest]), first))
+        done.append(min(choices))
+    last = len(lengths) - 1
+    while lengths[first := done[last + 1][1]] > waiting[0].length:
+        last = first - 1
+    return [row for row in waiting if lengths[first] <= row.length <= lengths[last]][: most[lengths[last]]]
 
 
 def _deliver(answered: Sequence[tuple[Row, Answer | Exception]]) -> None:
