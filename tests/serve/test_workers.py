@@ -85,6 +85,23 @@ def test_clients_of_a_worker_that_is_killed_get_a_503_and_idle_ones_the_end(star
     assert server.stop() == 0
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes as Linux shows them")
+def test_workers_end_with_a_parent_that_is_killed(start, text_parent):
+    server = start(text_parent, "--workers", "2")
+    assert post(server.address)[0] == 200
+    workers = within(60, lambda: len(found := children(server.process)) == 2 and found)
+    server.process.kill()
+    within(60, lambda: not any(alive(pid) for pid in workers))
+
+
+def alive(pid):
+    """Whether a process runs; one that has ended may still wait for somebody to ask how."""
+    try:
+        return "(zombie)" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
 def read_all(connection):
     """What comes until the other side hangs up."""
     connection.settimeout(20)

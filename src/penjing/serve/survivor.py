@@ -4,6 +4,7 @@ import contextlib
 import mmap
 import os
 import selectors
+import signal
 import socket
 import struct
 import threading
@@ -109,6 +110,13 @@ class Copies:
         self._parent = socket.socket(socket.AF_UNIX)
         self._parent.connect(str(folder / _SOCKET))
         self._parent.sendall(_NUMBER.pack(os.getpid()))
+        threading.Thread(target=self._end_with_parent, daemon=True).start()
+
+    def _end_with_parent(self) -> None:
+        """A worker whose parent was killed would else hold the address for ever."""
+        with contextlib.suppress(ConnectionError):
+            self._parent.recv(1)  # which says nothing; it returns when that is gone
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def opened(self, connection: int) -> int | None:
         """The number under which the parent holds a copy of this open file; None where there is no room for more."""
