@@ -21,7 +21,7 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 LEAST_CASES = 5000
 HOST = "http://localhost"
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.fuzz
 
 
 @pytest.fixture(scope="module")

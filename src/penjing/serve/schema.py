@@ -57,7 +57,8 @@ def openapi(models: Models, options: Options) -> Schema:
 def operation(summary: str, answer: Schema, body: Schema | None = None, upload: bool = False, events: bool = False) -> Schema:
     """One method of a path, its errors among its answers."""
     refused = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
-    streamed = {"text/event-stream": {"schema": {"type": "string"}}} if events else {}
+    event = {"type": "object", "required": ["data"], "properties": {"data": {"type": "string"}}}
+    streamed = {"text/event-stream": {"schema": event}} if events else {}
     found: Schema = {
         "summary": summary,
         "responses": {
