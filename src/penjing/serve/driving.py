@@ -36,14 +36,14 @@ class Connection(asyncio.Protocol):
     """A kept connection, for one request at a time."""
 
     def __init__(self) -> None:
-        self._held, self._length, self._status = b"", -1, LOST
+        self._held, self._length, self._status, self._last = b"", -1, LOST, False
         self._answer: asyncio.Future[tuple[int, bytes]] | None = None
         self._transport: asyncio.Transport | None = None
 
     @property
     def open(self) -> bool:
         """Whether it can be asked."""
-        return self._transport is not None
+        return self._transport is not None and not self._last
 
     def ask(self, request: bytes) -> "asyncio.Future[tuple[int, bytes]]":
         """Send a request: status and body of its answer, which has a Content-Length."""
@@ -66,6 +66,7 @@ class Connection(asyncio.Protocol):
             head = self._held[:end].lower()
             self._status, self._held = int(head[9:12]), self._held[end + 4 :]
             self._length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
+            self._last = b"connection: close" in head
         if 0 <= self._length <= len(self._held):
             body, self._held, self._length = self._held, b"", -1
             self._tell(self._status, body)
