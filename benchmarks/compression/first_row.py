@@ -3,7 +3,7 @@
     python benchmarks/compression/first_row.py --data FOLDER_OF_DATA_SETS --peers PYTHON_OF_THEIR_OWN [--out FOLDER] [--parent MODEL]
 
 PYTHON_OF_THEIR_OWN is that of a virtual environment with what peers.txt names. Every model answers from text to label in a process of its
-own, all in turn on the same texts. Times are of validation texts; quality is of the test rows, which only shrink's proof has opened before.
+own, all in turn on the same texts. Times are of validation texts; quality is of the test rows.
 """
 
 # ruff: noqa: E402
