@@ -28,21 +28,18 @@ def train_rows(folder: Path) -> tuple[list[str], list[str]]:
 
 
 def penjing_model(directory: Path, threads: int) -> tuple[Answer, int]:
-    """A model directory as penjing itself runs it."""
+    """A model directory as penjing's server runs it."""
     from penjing.core.model_dir import ModelDir
     from penjing.core.runtime import Runtime
     from penjing.engine import load
-    from penjing.engine.backends import open_backend
-    from penjing.engine.batches import Encoded
+    from penjing.serve.hosted import Hosted
 
-    base = ModelDir.open(directory)
     load.register_families()
-    task = load.task_for(base)
-    backend, processor = open_backend(base, task, Runtime(threads=threads, quiet=True), threads), load.load_processor(base, task)
+    base = ModelDir.open(directory)
+    hosted = Hosted("small", base, Runtime(threads=threads, quiet=True))
 
     def answer(texts: list[str]) -> list[str]:
-        batch = Encoded([{"text": text} for text in texts], task, processor, labelled=False).batch(range(len(texts)))
-        return [prediction.value for prediction in task.predict(backend, batch, processor=processor)]
+        return [said.prediction.value for said in hosted.answer([hosted.encode({"text": text}) for text in texts])]
 
     return answer, base.bytes()
 

@@ -19,8 +19,6 @@ def in_pieces(run: Callable[[Arrays], Arrays], inputs: Arrays, along: Collection
     along    outputs (B, T, ...) that have an entry for each token; zeros stand for those that no piece was asked for
     """
     rows = len(next(iter(inputs.values())))
-    if rows == 1:
-        return run(inputs)
     if "input_ids" not in inputs or "attention_mask" not in inputs:
         parts = numpy.array_split(numpy.arange(rows), min(rows, threads))
         return _joined(list(pool.map(lambda part: run({name: value[part] for name, value in inputs.items()}), parts)), parts, {})
@@ -29,7 +27,7 @@ def in_pieces(run: Callable[[Arrays], Arrays], inputs: Arrays, along: Collection
     longest_first = numpy.argsort(-lengths, kind="stable")  # so that no thread begins one at the end
     few, many = TEXTS
     texts = max(few, min(many, rows // max(PIECES[0], PIECES[1] * threads)))
-    parts = numpy.array_split(longest_first, -(-rows // texts))
+    parts = numpy.array_split(longest_first, max(-(-rows // texts), min(rows, threads)))
     return _joined(
         list(pool.map(lambda part: run(_cut(inputs, part, lengths[part].max())), parts)), parts, dict.fromkeys(along, int(width))
     )

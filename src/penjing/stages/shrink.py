@@ -44,7 +44,7 @@ class Options:
     budget: Annotated[Duration | None, "time for all of it: what does not fit in is trained for fewer epochs or left untrained"] = None
     students: Annotated[list[str] | None, "sizes to distill into from nothing, beside what is pruned: new:resnet-tiny"] = None
     quantize: Annotated[bool, "quantize every candidate"] = True
-    embedding_bits: Annotated[Literal[8, 4], "of each number in a table of embeddings; 4 for onnxruntime alone"] = 8
+    embedding_bits: Annotated[Literal[8, 4], "of each number in a table of embeddings"] = 8
     engine: Annotated[
         Literal["onnxruntime", "openvino", "auto"], "what shall run them; auto takes the one that runs the quantized parent fastest"
     ] = "onnxruntime"

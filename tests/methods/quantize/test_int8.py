@@ -14,7 +14,7 @@ from transformers import BertConfig, BertForSequenceClassification
 from transformers.modeling_outputs import ImageClassifierOutput
 
 from penjing.core.contracts import Batch
-from penjing.core.errors import DataError, MissingExtra, ModelError, OptionError
+from penjing.core.errors import DataError, MissingExtra, ModelError
 from penjing.methods.quantize import int8
 from penjing.methods.quantize._graph import SMALL
 
@@ -226,11 +226,6 @@ def test_an_embedding_of_four_bits_is_at_most_half_a_step_of_its_own_block_away(
         assert (tmp_path / "model.onnx").stat().st_size < 300 * 64 * 0.7
     else:
         assert ((true - found).abs() <= 0.5001 * true.abs().amax(1, keepdim=True) / 127).all()
-
-
-def test_tables_of_four_bits_are_for_onnxruntime(tmp_path):
-    with pytest.raises(OptionError, match="openvino looks nothing up in tables of 4 bits"):
-        int8.apply(OneTable(300, 64), batches({"input_ids": torch.arange(8).view(4, 2)}), int8.Options(4), "openvino", tmp_path)
 
 
 def test_processors_that_overflow_get_weights_of_seven_bits(tmp_path, monkeypatch):

@@ -20,9 +20,9 @@ if importlib.util.find_spec("openvino") is None:
 class Opened:
     """What apply wrote, opened as any user of openvino would."""
 
-    def __init__(self, model, inputs, folder):
+    def __init__(self, model, inputs, folder, bits=8):
         self.model, self.folder = model, folder
-        self.facts = int8.apply(model.eval(), batches(*inputs), int8.Options(), "openvino", folder)
+        self.facts = int8.apply(model.eval(), batches(*inputs), int8.Options(bits), "openvino", folder)
         settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
         self.compiled = openvino().Core().compile_model(str(folder / "openvino_model.xml"), "CPU", settings)
 
@@ -101,6 +101,15 @@ def test_an_embedding_is_at_most_half_a_step_of_its_own_row_away(tmp_path):
     step = true.abs().amax(1, keepdim=True) / 127
     assert ((true - found).abs() <= 0.5001 * step).all()
     assert ((true - found).abs() > 0.4 * step).any()  # it is not the fp32 table
+
+
+def test_an_embedding_of_four_bits_gives_the_numbers_that_onnxruntime_gives(tmp_path):
+    torch.manual_seed(0)
+    table, ids = OneTable(300, 64), torch.arange(300).view(-1, 1)
+    theirs = make(table, [{"input_ids": ids[:8].view(4, 2)}], tmp_path, bits=4)
+    ours = Opened(table, [{"input_ids": ids[:8].view(4, 2)}], tmp_path, bits=4)
+    torch.testing.assert_close(ours(input_ids=ids), theirs(input_ids=ids), rtol=0, atol=0)
+    assert (tmp_path / "openvino_model.bin").stat().st_size < 300 * 64 * 0.7
 
 
 def test_a_weight_that_two_layers_share_is_stored_once(tmp_path):

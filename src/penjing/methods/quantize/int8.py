@@ -39,7 +39,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from penjing.core.contracts import Batch
-from penjing.core.errors import DataError, ModelError, OptionError, need
+from penjing.core.errors import DataError, ModelError, need
 from penjing.core.openvino import openvino
 from penjing.methods.quantize import Rounding
 from penjing.methods.quantize._cells import CELLS
@@ -57,7 +57,7 @@ STATIC = ("Conv", "MatMul", "Gemm", "Add", "Mul", "Concat", "MaxPool", "AverageP
 class Options:
     """Which scheme serves a model follows from its layers."""
 
-    embedding_bits: Annotated[Literal[8, 4], "of each number in a table of embeddings; 4 for onnxruntime alone"] = 8
+    embedding_bits: Annotated[Literal[8, 4], "of each number in a table of embeddings"] = 8
 
 
 def apply(
@@ -75,7 +75,6 @@ def apply(
         need(library, "onnx")
     writer = ENGINES[engine]
     writer.library()
-    _require_bits(settings, engine)
     batches = iter(batches)
     first = next(batches, None)
     if first is None:
@@ -110,7 +109,6 @@ def rounding(model: nn.Module, settings: Options, engine: str, dtype: torch.dtyp
 
     Raises ModelError for a model without such a layer.
     """
-    _require_bits(settings, engine)
     layers: list[tuple[str, Any]] = [(path, m) for path, m in model.named_modules() if type(m) in (nn.Linear, Conv1D, *CONVOLUTIONS)]
     static = sum(m.weight.numel() * (1 if type(m) in CONVOLUTIONS else -1) for _, m in layers) > 0
     by_group = ENGINES[engine].product is by_groups
@@ -139,14 +137,6 @@ def _to_steps(value: Tensor, top: int, axes: tuple[int, ...]) -> Tensor:
 
 def _in_blocks(rows: Tensor) -> Tensor:
     return _to_steps(rows.unflatten(-1, (-1, BLOCK)), 7, (-1,)).flatten(-2)
-
-
-def _require_bits(settings: Options, engine: str) -> None:
-    """Raise OptionError for tables of 4 bits where the engine cannot look anything up in them."""
-    if settings.embedding_bits == 4 and engine != "onnxruntime":
-        raise OptionError(
-            f"{engine} looks nothing up in tables of 4 bits", wanted="--embedding-bits 8, or onnxruntime", fix="leave --embedding-bits out"
-        )
 
 
 def _by_tokens(tokens: Tensor) -> Tensor:
