@@ -146,6 +146,17 @@ def test_states_are_those_of_zero():
         assert sum(told[:3]) / 1e9 == pytest.approx(gigabytes, rel=0.01)
 
 
+@pytest.mark.parametrize("checkpointing", ["none", "full"])
+@pytest.mark.parametrize("parts", [1, 4])
+def test_on_a_processor_the_fullest_moment_is_the_begin_or_the_end_of_a_backward_pass(checkpointing, parts):
+    """With one part there are gradients of weights, or activations of all blocks, not both; earlier parts have left gradients."""
+    for layers, tokens in ((2, 64), (24, 4096)):
+        shape, layout = layouts.Shape(layers, 512, 8, 2048, 8000), Layout(checkpointing=checkpointing, parts=parts, part_rows=2)
+        told = [layouts.memory(shape, layout, tokens, layouts.cost.PRECISIONS["fp32"], heap=heap) for heap in (False, True)]
+        assert told[1].total <= told[0].total and told[1].weights == told[0].weights and told[1].optimizer == told[0].optimizer
+        assert told[1].gradients > 0 if parts > 1 else (told[1].gradients == 0) != (told[1].activations == 0)
+
+
 def test_a_rank_of_a_pipeline_holds_as_many_parts_as_stages_follow_it():
     """One forward and one backward in turn; with interleaved stages L (1 + (p - 1) / p v) blocks (Korthikanti et al., 4.2.3)."""
     assert [layouts.under_way(Layout(pipeline=4, parts=16), stage) for stage in range(4)] == [4, 3, 2, 1]

@@ -32,7 +32,7 @@ def test_pieces_give_what_the_whole_batch_gives_each_row_in_its_place(threads, s
         return model(piece)
 
     whole = model(texts(side))
-    found = in_pieces(run, texts(side), ["states"], ThreadPoolExecutor(threads), threads)
+    found = in_pieces(run, texts(side), ["states"], ThreadPoolExecutor(threads).map, threads)
     for name in ("logits", "states"):
         numpy.testing.assert_array_equal(found[name], whole[name])
     if threads == 16:  # as many pieces as rows
@@ -49,6 +49,6 @@ def test_rows_without_tokens_are_shared_out_among_the_threads():
         return {"logits": piece["pixel_values"].mean((1, 2))}
 
     images = numpy.random.default_rng(0).normal(size=(7, 4, 4)).astype("float32")
-    found = in_pieces(run, {"pixel_values": images}, (), ThreadPoolExecutor(3), 3)
+    found = in_pieces(run, {"pixel_values": images}, (), ThreadPoolExecutor(3).map, 3)
     numpy.testing.assert_array_equal(found["logits"], images.mean((1, 2)))
     assert sorted(seen) == [2, 2, 3]

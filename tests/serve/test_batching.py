@@ -53,6 +53,24 @@ def lengths_of(rows):
     return [row.length for row in rows]
 
 
+def test_lanes_compute_at_once_and_share_out_what_waits():
+    async def go():
+        model = Gated()
+        to = batcher(model, lanes=2)
+        first = asyncio.create_task(ask(to, "a"))
+        await model.computing()
+        second = asyncio.create_task(ask(to, "b"))
+        await model.computing()  # though the first is not done
+        others = asyncio.create_task(ask(to, *"cdef"))
+        await asyncio.sleep(0.05)
+        model.gate.release(5)
+        assert await asyncio.gather(first, second, others) == [["a"], ["b"], [*"cdef"]]
+        assert sorted(model.batches) == [["a"], ["b"], ["c", "d"], ["e"], ["f"]]
+        await closed(to)
+
+    asyncio.run(go())
+
+
 def test_what_arrives_while_a_batch_is_computed_is_the_next_batch():
     async def go():
         model = Gated()

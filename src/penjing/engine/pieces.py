@@ -1,7 +1,6 @@
 """A batch computed in pieces: as many at once as there are threads, and texts of like length together, so that few are padded."""
 
-from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import Executor
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import numpy
 from numpy import ndarray
@@ -12,25 +11,26 @@ PIECES = (8, 4)  # at least, so that the lengths in each are alike; for each thr
 Arrays = Mapping[str, ndarray]
 
 
-def in_pieces(run: Callable[[Arrays], Arrays], inputs: Arrays, along: Collection[str], pool: Executor, threads: int) -> Arrays:
+def in_pieces(
+    run: Callable[[Arrays], Arrays], inputs: Arrays, along: Collection[str], each: Callable[..., Iterable[Arrays]], threads: int
+) -> Arrays:
     """What `run(inputs)` gives, of a model whose rows do not interact.
 
+    each     `map`, or that of a pool of so many threads
     inputs   arrays (B, ...); of input_ids and attention_mask (B, T) each piece gets the tokens up to the last that one of its rows has
     along    outputs (B, T, ...) that have an entry for each token; zeros stand for those that no piece was asked for
     """
     rows = len(next(iter(inputs.values())))
     if "input_ids" not in inputs or "attention_mask" not in inputs:
         parts = numpy.array_split(numpy.arange(rows), min(rows, threads))
-        return _joined(list(pool.map(lambda part: run({name: value[part] for name, value in inputs.items()}), parts)), parts, {})
+        return _joined(list(each(lambda part: run({name: value[part] for name, value in inputs.items()}), parts)), parts, {})
     width = inputs["attention_mask"].shape[1]
     lengths = width - inputs["attention_mask"][:, ::-1].argmax(1)
     longest_first = numpy.argsort(-lengths, kind="stable")  # so that no thread begins one at the end
     few, many = TEXTS
     texts = max(few, min(many, rows // max(PIECES[0], PIECES[1] * threads)))
     parts = numpy.array_split(longest_first, max(-(-rows // texts), min(rows, threads)))
-    return _joined(
-        list(pool.map(lambda part: run(_cut(inputs, part, lengths[part].max())), parts)), parts, dict.fromkeys(along, int(width))
-    )
+    return _joined(list(each(lambda part: run(_cut(inputs, part, lengths[part].max())), parts)), parts, dict.fromkeys(along, int(width)))
 
 
 def _cut(inputs: Arrays, part: ndarray, length: int) -> Arrays:

@@ -17,7 +17,7 @@ from penjing.maths.cost import Checkpointing, Loss, Precision, Shape, Weight
 Sharded = Literal["none", "optimizer", "gradients", "weights"]
 """What of a copy is shared out among its ranks: nothing, or ZeRO 1, 2, 3 (FSDP), each with what stands before it."""
 _SHARES = ("none", "optimizer", "gradients", "weights")
-GAPS = 0.35  # of glibc's heap, as a share of what it holds: 0.2 to 0.6 for a BERT and a GPT, AMD EPYC, 2026-11-23
+PASSING = 0.3  # of what a block keeps: gradients on their way through it, where what was kept is freed as they come
 GATHERED = 2  # blocks whose weights a rank has whole at once: the one that runs and the one that comes
 
 
@@ -173,17 +173,14 @@ def memory(
     length   tokens of a row
     learnt   share of the weights that learn; the others have neither gradients nor moments
     added    parameters that learn beside them, such as adapters; whole on each rank unless shared out
-    heap     whether malloc holds the tensors, as on a processor: what it keeps of those that were freed counts too
+    heap     whether the system has back at once what is freed, as on a processor; a GPU's allocator keeps it
     """
-    found = [_stage_memory(shape, layout, length, precision, stage, learnt, added, loss) for stage in {0, layout.pipeline - 1}]
-    fullest = max(found, key=lambda each: each.total)
-    if not heap:
-        return fullest
-    return fullest._replace(working=fullest.working + GAPS * fullest.total)
+    stages = {0, layout.pipeline - 1}
+    return max((_stage_memory(shape, layout, length, precision, each, learnt, added, loss, heap) for each in stages), key=lambda m: m.total)
 
 
 def _stage_memory(
-    shape: Shape, layout: Layout, length: int, precision: Precision, stage: int, learnt: float, added: int, loss: Loss
+    shape: Shape, layout: Layout, length: int, precision: Precision, stage: int, learnt: float, added: int, loss: Loss, heap: bool
 ) -> Memory:  # fmt: skip
     kinds: tuple[Sharded, ...] = ("weights", "gradients", "optimizer")
     shares = [layout.shares(kind) for kind in kinds]
@@ -201,7 +198,7 @@ def _stage_memory(
     kept += sparse * _kept(shape, layout, length, tokens, precision, layout.checkpointing, False)
     if layout.pipeline > 1:  # a stage keeps what it gave to the next
         kept += tokens * precision.activation * shape.hidden / (layout.tensor if layout.sequence else 1)
-    passed = _kept(shape, layout, length, tokens, precision, "none", not sparse)  # by a block's backward pass: gradients of its tensors
+    passed = block_kept = _kept(shape, layout, length, tokens, precision, "none", not sparse)  # by its backward pass: as many gradients
     if layout.checkpointing == "full":
         passed *= 2  # and these, computed again
         if layout.sequence:  # both parts of a block read what they gather
@@ -213,7 +210,7 @@ def _stage_memory(
         head = cost.head_bytes(
             shape, tokens, number=precision.activation, tensor=layout.tensor, sequence=layout.sequence, loss=loss
         )  # fmt: skip
-    return Memory(
+    found = Memory(
         precision.weight * (whole + more[0]),
         precision.gradient * (learnt * split + more[1]),
         precision.optimizer * (learnt * moments + more[2]),
@@ -221,6 +218,16 @@ def _stage_memory(
         kept * under_way(layout, stage),
         max(head, passed),
     )
+    return _as_freed(found, layout, block_kept, head) if heap else found
+
+
+def _as_freed(found: Memory, layout: Layout, block_kept: float, head: float) -> Memory:
+    """The fuller of two moments: as a backward pass begins there are no gradients of weights yet, as it ends no activations of others."""
+    again = block_kept if layout.checkpointing == "full" else 0.0
+    gradients = found.gradients if layout.parts > 1 else 0.0  # those of the parts before
+    begin = found._replace(gradients=gradients, working=max(head, again + PASSING * block_kept))
+    end = found._replace(activations=0.0, working=(1 + PASSING) * block_kept)
+    return max(begin, end, key=lambda each: each.total)
 
 
 def _kept(shape: Shape, layout: Layout, length: int, tokens: float, precision: Precision, again: Checkpointing, dense: bool) -> float:

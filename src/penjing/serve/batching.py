@@ -1,6 +1,6 @@
 """Rows of many requests as batches of one model: those of like length together, no longer than the model is busy.
 
-While a batch is computed, what arrives waits and is the next; an idle model begins at once unless it was told to wait.
+While batches are computed, what arrives waits for the next; an idle model begins at once unless it was told to wait.
 """
 
 import asyncio
@@ -44,22 +44,24 @@ class Row:
 
 
 class Batcher:
-    """A bounded queue, and a thread that asks the model for what waits in it.
+    """A bounded queue, and threads that each ask the model for a batch of what waits in it.
 
     answer   (entries of each row, whether chances are wanted) -> an answer for each
+    lanes    how many threads
     seen     told of each batch: rows, tokens, seconds, and how many rows wait now
     """
 
     def __init__(
         self, name: str, answer: Callable[[Sequence[Entries], bool], Sequence[Answer]], *, batch_rows: int, batch_tokens: int, wait: float,
-        queue: int, pads: bool = True, seen: Callable[[int, int, float, int], None] = lambda *_: None,
+        queue: int, pads: bool = True, lanes: int = 1, seen: Callable[[int, int, float, int], None] = lambda *_: None,
     ):  # fmt: skip
         self._answer, self._batch_rows, self._batch_tokens, self._wait, self._most = answer, batch_rows, batch_tokens, wait / 1000, queue
-        self._pads, self._seen = pads, seen
+        self._pads, self._lanes, self._seen = pads, lanes, seen
         self._waiting: list[Row] = []
         self._changed, self._closing = threading.Condition(), False
-        self._thread = threading.Thread(target=self._run, name=f"batches of {name}", daemon=True)
-        self._thread.start()
+        self._threads = [threading.Thread(target=self._run, name=f"batches of {name}", daemon=True) for _ in range(lanes)]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def waiting(self) -> int:
@@ -80,7 +82,7 @@ class Batcher:
                 if len(self._waiting) + len(rows) > self._most:
                     raise Refused.full()
             self._waiting += [Row(*each, job, i, probabilities) for i, each in enumerate(zip(rows, lengths))]
-            self._changed.notify()
+            self._changed.notify(len(rows))
         try:
             return await job.future
         finally:
@@ -90,8 +92,9 @@ class Batcher:
         """Answer what waits, and end; returns when that is done."""
         with self._changed:
             self._closing = True
-            self._changed.notify()
-        self._thread.join()
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
 
     def _run(self) -> None:
         while batch := self._next():
@@ -116,7 +119,8 @@ class Batcher:
                     break
                 if self._closing:
                     return []
-            batch = of_like_length(self._waiting, self._batch_rows, self._batch_tokens, self._pads)
+            share = -(-len(self._waiting) // self._lanes)  # no lane takes what others could compute
+            batch = of_like_length(self._waiting, min(self._batch_rows, share), self._batch_tokens, self._pads)
             if len(batch) == len(self._waiting):
                 self._waiting = []
             else:

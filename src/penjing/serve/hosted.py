@@ -7,7 +7,7 @@ import numpy
 import torch
 
 from penjing.core.collate import ROW
-from penjing.core.contracts import Batch, Example, Prediction
+from penjing.core.contracts import Batch, Example, Prediction, Task
 from penjing.core.image import Image
 from penjing.core.model_dir import ModelDir
 from penjing.core.runtime import Runtime
@@ -28,7 +28,7 @@ class Answer(NamedTuple):
 class Hosted:
     """One loaded model.
 
-    task, processor   of the directory; of the processor `encode` and `answer` may each be called by one thread at a time
+    task, processor   of the directory; `encode` may be called by one thread at a time, `answer` by `lanes`
     pads              whether its engine computes a batch as long as its longest row
     """
 
@@ -36,7 +36,8 @@ class Hosted:
         self.name, self.base, self.runtime = name, base, runtime
         self.task = load.task_for(base)
         self.processor = load.load_processor(base, self.task)
-        self.backend = open_backend(base, self.task, runtime)
+        self.lanes = _lanes(base, self.task, runtime)
+        self.backend = open_backend(base, self.task, runtime, threads=1 if self.lanes > 1 else None)
         self.pads = base.engine != "onnxruntime"  # which computes it in pieces of like length
 
     def encode(self, row: Example, processor: Any = None) -> Entries:
@@ -81,6 +82,15 @@ class Hosted:
             return each
         told = iter(each)
         return [[next(told) for _ in range(count)] for count in counts]
+
+
+def _lanes(base: ModelDir, task: Task, runtime: Runtime) -> int:
+    """Threads that each compute a batch of their own, on a processor: none of them waits for another, as those of one batch do.
+
+    A text waits for no batch that is under way as long as one of them is free. OpenVINO takes one request at a time.
+    """
+    shared = runtime.device == "cpu" and base.engine != "openvino" and not task.generates
+    return runtime.threads or torch.get_num_threads() if shared else 1
 
 
 class _Heard:

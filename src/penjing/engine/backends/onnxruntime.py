@@ -34,7 +34,8 @@ class OnnxRuntimeBackend:
         self.takes = {node.name for node in self.session.get_inputs()}
         self.gives = {node.name: node.shape for node in self.session.get_outputs()}
         along = [name for name, shape in self.gives.items() if shape[1:2] == ["sequence"]]
-        self._whole = partial(in_pieces, self._run, along=along, pool=ThreadPoolExecutor(self._threads), threads=self._threads)
+        each = map if self._threads == 1 else ThreadPoolExecutor(self._threads).map
+        self._whole = partial(in_pieces, self._run, along=along, each=each, threads=self._threads)
         self.name = f"onnxruntime {precision}"
 
     def __call__(self, **inputs: Any) -> Any:
