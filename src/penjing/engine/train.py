@@ -227,7 +227,7 @@ def train(state: State, loss: Loss) -> Iterator[Step]:
 
     Raises ModelError for a loss or gradient that is not finite, before it touches the weights.
     """
-    with ThreadPoolExecutor(1) as ahead, keeping_freed_memory(), shortcuts(state.model, state.blocks, state.outputs):
+    with ThreadPoolExecutor(1) as ahead, keeping_freed_memory() as look, shortcuts(state.model, state.blocks, state.outputs):
         coming = ahead.submit(state.at, state.place)
         while state.number < state.steps:
             start = time.perf_counter()
@@ -237,6 +237,7 @@ def train(state: State, loss: Loss) -> Iterator[Step]:
             coming = ahead.submit(state.at, following)
             value, norm = _update(state, share, loss, rate)
             learnt = time.perf_counter()
+            look()
             wait([coming])  # nothing runs beside the caller, who may measure with the same tokenizer
             ended = following.epoch > state.place.epoch
             state.number, state.place = state.number + 1, following
