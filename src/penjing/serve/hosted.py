@@ -85,12 +85,11 @@ class Hosted:
 
 
 def _lanes(base: ModelDir, task: Task, runtime: Runtime) -> int:
-    """Threads that each compute a batch of their own, on a processor: none of them waits for another, as those of one batch do.
+    """Threads that each compute a batch of their own: where one does not wait for the others, a row waits for no batch under way.
 
-    A text waits for no batch that is under way as long as one of them is free. OpenVINO takes one request at a time.
+    Those of torch wait for each other, as they share an interpreter: at half load a text took 65 ms on four lanes, 34 on one.
     """
-    shared = runtime.device == "cpu" and base.engine != "openvino" and not task.generates
-    return runtime.threads or torch.get_num_threads() if shared else 1
+    return runtime.threads or torch.get_num_threads() if base.engine == "onnxruntime" and not task.generates else 1
 
 
 class _Heard:
