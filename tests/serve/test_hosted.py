@@ -1,0 +1,41 @@
+"""A model that answers rows: on as many lanes as its engine can use, with the answers that it gives alone."""
+
+import asyncio
+import random
+
+import pytest
+
+import penjing
+from penjing.core.model_dir import ModelDir
+from penjing.core.runtime import Runtime
+from penjing.serve.batching import Batcher
+from penjing.serve.hosted import Hosted
+
+WORDS = "great film , dull and slow plot with a fine end that nobody saw coming".split()
+
+
+@pytest.fixture(scope="module")
+def quantized(text_parent, reviews, tmp_path_factory, runtime):
+    out = tmp_path_factory.mktemp("quantized") / "text"
+    penjing.quantize(text_parent, reviews, out=out, engine="onnxruntime", runtime=runtime)
+    return ModelDir.open(out)
+
+
+def test_an_engine_without_the_interpreter_has_a_lane_for_each_thread_and_says_what_it_says_alone(quantized, text_parent):
+    draw = random.Random(0)
+    texts = [" ".join(draw.choices(WORDS, k=draw.randint(1, 40))) for _ in range(60)]
+    one, three = (Hosted("text", quantized, Runtime(threads=threads, quiet=True)) for threads in (1, 3))
+    assert (one.lanes, three.lanes) == (1, 3)
+    assert Hosted("text", ModelDir.open(text_parent), Runtime(threads=3, quiet=True)).lanes == 1
+    rows = [one.encode({"text": text}) for text in texts]
+    alone = [one.answer([row], probabilities=True)[0] for row in rows]
+
+    async def go():
+        to = Batcher("text", three.answer, batch_rows=8, batch_tokens=4096, wait=0, queue=100, pads=three.pads, lanes=three.lanes)
+        found = await asyncio.gather(*(to.ask([row], [three.length(row)], True) for row in rows))
+        await asyncio.to_thread(to.close)
+        return [answer for (answer,) in found]
+
+    for answer, true in zip(asyncio.run(go()), alone):
+        assert answer.prediction.value == true.prediction.value
+        assert answer.probabilities == pytest.approx(true.probabilities, abs=1e-6)
