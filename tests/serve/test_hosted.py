@@ -11,7 +11,7 @@ from penjing.core.runtime import Runtime
 from penjing.serve.batching import Batcher
 from penjing.serve.hosted import Hosted
 
-WORDS = "great film , dull and slow plot with a fine end that nobody saw coming".split()
+WORDS = ["great", "film", ",", "dull", "and", "slow", "plot", "with", "a", "fine", "end", "that", "nobody", "saw", "coming"]
 
 
 @pytest.fixture(scope="module")

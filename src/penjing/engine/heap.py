@@ -10,7 +10,7 @@ from pathlib import Path
 
 from penjing.core.runtime import free_bytes
 
-_TRIM, _MAP, _ARENAS = -1, -3, -8  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD and M_ARENA_MAX of malloc.h
+_TRIM, _MAP = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
 _GLIBC = sys.platform == "linux" and platform.libc_ver()[0] == "glibc"
 _USUAL, _KEPT, _LARGE = 128 << 10, 64 << 20, 4 << 20  # bytes: thresholds of glibc; of a training; of one that is short of memory
 
@@ -30,14 +30,6 @@ def give_back() -> None:
     """Let the system have all memory that is free, also in the middle of the heap, where many small objects were."""
     if _GLIBC:
         ctypes.CDLL(None).malloc_trim(0)
-
-
-def one_heap() -> None:
-    """For a process that lasts: threads share one heap, large blocks go back when they are freed. Only where malloc is that of glibc."""
-    if _GLIBC:
-        library = ctypes.CDLL(None)
-        library.mallopt(_ARENAS, 1)
-        library.mallopt(_MAP, _LARGE)
 
 
 @contextmanager

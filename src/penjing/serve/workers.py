@@ -42,10 +42,8 @@ class Worker:
 
     def app(self) -> ASGIApp:
         """The application, in a process that logs and counts connections as a server does."""
-        from penjing.engine.heap import one_heap
         from penjing.serve.app import create_app  # torch and transformers, which the parent of workers does without
 
-        one_heap()
         logging.basicConfig(level=logging.WARNING, handlers=[Lines()], force=True)
         Guarded.most = min(self.options.connections, most_files() - SPARE_FILES)
         if self.folder:

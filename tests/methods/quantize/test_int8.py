@@ -228,6 +228,16 @@ def test_an_embedding_of_four_bits_is_at_most_half_a_step_of_its_own_block_away(
         assert ((true - found).abs() <= 0.5001 * true.abs().amax(1, keepdim=True) / 127).all()
 
 
+def test_a_token_of_zeros_gives_zeros(tmp_path):
+    """Its largest number, which the others are divided by, is 0."""
+    values = torch.randn(4, 128, 1, 1)
+    made = make(OneLayer(128, 100), [{"values": values}], tmp_path)
+    values[1] = 0
+    true, found = made.model(values=values).logits, made(values=values)
+    torch.testing.assert_close(found[1], true[1], rtol=0, atol=1e-6)
+    assert torch.isfinite(found).all()
+
+
 def test_processors_that_overflow_get_weights_of_seven_bits(tmp_path, monkeypatch):
     """255 · 64 · 2 is the largest sum of two products with |w| <= 64, and fits 16 bits."""
     monkeypatch.setattr(int8, "overflows", lambda: True)
