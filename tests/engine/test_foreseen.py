@@ -12,7 +12,7 @@ from penjing.core.tables import device
 from penjing.engine import foreseen, machine
 from penjing.engine.foreseen import Foreseen, foresee, warnings
 from penjing.engine.words import planned_sentence
-from penjing.maths import cost, layout
+from penjing.maths import cost
 from tests.engine.test_train import started
 
 SLOW = Foreseen(step_s=3.6, low_s=3.0, high_s=5.0, steps=10_000, bytes=8e9, on="this machine")
@@ -64,7 +64,7 @@ def test_bytes_are_those_of_weights_gradients_moments_the_best_weights_and_what_
     rows, length = 8, int(state.encoded.lengths.max())
     shape = foreseen.counted.counted_model(state.model).shape
     kept = shape.layers * cost.activation_bytes(shape, length, rows * length, number=4, fused=False)
-    least = (4 + 4 + 8 + 4) * numbers + kept
+    least = (4 + 8 + 4) * numbers + max(kept, 4 * numbers)  # as a backward pass begins, or as it ends
     assert least <= told.bytes <= 1.6 * least  # working memory comes to that
     assert told.steps == state.steps and told.low_s < told.step_s < told.high_s
 
@@ -75,7 +75,7 @@ def test_twice_the_rows_of_a_batch_take_longer_and_an_optimizer_without_moments_
     assert once.step_s < twice.step_s < 2 * once.step_s and once.bytes < twice.bytes
     sgd, _ = started("text-classification", runtime, optimizer="sgd")
     less = once.bytes - foresee(sgd, (8, 4096)).bytes
-    assert less == pytest.approx((1 + layout.GAPS) * 8 * sum(p.numel() for p in state.model.parameters()))
+    assert less == pytest.approx(8 * sum(p.numel() for p in state.model.parameters()))
 
 
 def test_a_network_without_a_closed_form_is_counted_by_a_pass_over_its_own_rows(measured, runtime):
