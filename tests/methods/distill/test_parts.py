@@ -158,7 +158,7 @@ def test_states_of_another_width_are_compared_through_a_matrix_that_learns_with_
     for matrix, mine, theirs in zip(matrices, a[1:], (b[2], b[4])):  # the last beside the last
         one, other = (F.layer_norm(each, each.shape[-1:]) for each in (mine @ matrix.T, theirs))
         apart.append((((one - other) ** 2).mean(-1) * REAL).sum(1) / REAL.sum(1))
-    torch.testing.assert_close(found.total, torch.stack(apart).mean(0))
+    torch.testing.assert_close(found.total, hidden.Options().hidden_weight * torch.stack(apart).mean(0))
     found.total.sum().backward()
     assert all(matrix.grad.abs().sum() > 0 for matrix in matrices)
     for hook in functions.hooks:
