@@ -87,7 +87,7 @@ class Hosted:
 def _lanes(base: ModelDir, task: Task, runtime: Runtime) -> int:
     """Threads that each compute a batch of their own: where one does not wait for the others, a row waits for no batch under way.
 
-    Those of torch wait for each other, as they share an interpreter: at half load a text took 65 ms on four lanes, 34 on one.
+    Those of torch wait for each other, as they share an interpreter: at half load a text took 65 ms on four lanes, 36 on one.
     """
     return runtime.threads or torch.get_num_threads() if base.engine == "onnxruntime" and not task.generates else 1
 

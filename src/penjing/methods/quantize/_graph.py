@@ -69,7 +69,7 @@ def export(model: torch.nn.Module, inputs: dict[str, torch.Tensor], reads: Seque
 
 @contextlib.contextmanager
 def _masks_by_token() -> Iterator[None]:
-    """Let transformers say once a token of a text, not once a pair of tokens, which of them are padding: 20 nodes less in MiniLM, 2 %."""
+    """Let transformers say once a token of a text, not once a pair of tokens, which of them are padding: 20 nodes less in MiniLM."""
     before = ALL_MASK_ATTENTION_FUNCTIONS["eager"]
     ALL_MASK_ATTENTION_FUNCTIONS["eager"] = _mask
     try:
