@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import penjing
+from penjing.core.runtime import resident_bytes
 from penjing.engine import room
-from penjing.engine.heap import resident_bytes
 from tests.engine.test_train import started
 
 HELD, FIXED, EACH = 10**9, 10**8, 10**6

@@ -23,7 +23,7 @@ from penjing.core.errors import ModelError
 from penjing.core.find import find, names
 from penjing.core.model_dir import CHECKPOINTS
 from penjing.core.new_text import NewText
-from penjing.core.runtime import Runtime
+from penjing.core.runtime import Runtime, resident_bytes
 from penjing.engine import create, load, rewriting, room
 from penjing.engine.smaller import take_away
 
@@ -166,7 +166,7 @@ def test_memory_holds_a_few_tensors_of_a_model_and_never_all(method, tmp_path, m
 
     whole_way("first")  # imports, buffers of kernels, the model without weights
     room.give_back()
-    before = room.resident_bytes()
+    before = resident_bytes()
     assert room._peak(lambda: whole_way("second"), "cpu") - before < base.bytes() / 2
 
 

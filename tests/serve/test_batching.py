@@ -56,7 +56,7 @@ def lengths_of(rows):
 def test_lanes_compute_at_once_and_share_out_what_waits():
     async def go():
         model = Gated()
-        to = batcher(model, lanes=2)
+        to = batcher(model, lanes=lambda: 2)
         first = asyncio.create_task(ask(to, "a"))
         await model.computing()
         second = asyncio.create_task(ask(to, "b"))

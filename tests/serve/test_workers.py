@@ -1,5 +1,6 @@
 """Several processes behind one socket have the same models, and one that is killed is replaced."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -68,18 +69,24 @@ def test_clients_of_a_worker_that_is_killed_get_a_503_and_idle_ones_the_end(star
     server = start(text_parent, "--workers", "2")
     assert post(server.address)[0] == 200
     here = urllib.parse.urlsplit(server.address)
-    with socket.create_connection((here.hostname, here.port)) as asks, socket.create_connection((here.hostname, here.port)) as idle:
+    with contextlib.ExitStack() as opened:
+        asks, idle, unread = (opened.enter_context(socket.create_connection((here.hostname, here.port))) for _ in range(3))
         head = f"POST /v1/models/text/predict HTTP/1.1\r\nHost: {here.netloc}\r\nContent-Length: 100\r\n\r\n"
         asks.sendall(head.encode() + b'{"inputs": [')
-        idle.sendall(f"GET /health HTTP/1.1\r\nHost: {here.netloc}\r\n\r\n".encode())
-        told = b""
-        while not told.endswith(b"}"):
-            told += idle.recv(2**16)
+        whole = f"GET /health HTTP/1.1\r\nHost: {here.netloc}\r\n\r\n".encode()
+        for connection in (idle, unread):
+            connection.sendall(whole)
+            told = b""
+            while not told.endswith(b"}"):
+                told += connection.recv(2**16)
         time.sleep(0.5)  # until the first is read as far as it goes
         for pid in children(server.process):
+            os.kill(pid, signal.SIGSTOP)
+        unread.sendall(whole)
+        for pid in children(server.process):
             os.kill(pid, signal.SIGKILL)
-        told = read_all(asks)
-        assert told.startswith(b"HTTP/1.1 503") and b"retry-after: 1\r\n" in told and b"has died" in told
+        for told in map(read_all, (asks, unread)):
+            assert told.startswith(b"HTTP/1.1 503") and b"retry-after: 1\r\n" in told and b"has died" in told
         assert read_all(idle) == b""
     assert within(60, lambda: post(server.address)[0] == 200)
     assert server.stop() == 0

@@ -29,7 +29,10 @@ def pad(encoded: Sequence[dict[str, Any]], tokenizer: Any, targets: Sequence[str
     longest = max(len(text[tokenizer.model_input_names[0]]) for text in texts)
     step = next((step for most, step in LENGTH_STEPS.items() if longest <= most), LENGTH_STEP)
     stepped = min(-(-longest // step) * step, tokenizer.model_max_length)
-    padded = tokenizer.pad(texts, "max_length", max_length=longest if len(texts) == 1 else max(longest, stepped), padding_side=side)
+    if len(texts) == 1 and "attention_mask" in texts[0]:
+        padded = {name: [values] for name, values in texts[0].items()}
+    else:
+        padded = tokenizer.pad(texts, "max_length", max_length=longest if len(texts) == 1 else max(longest, stepped), padding_side=side)
     inputs = {name: torch.from_numpy(numpy.array(values)) for name, values in padded.items()}  # pad's own tensors take five times as long
     return Batch(inputs, _targets(encoded, targets), _rows(encoded))
 

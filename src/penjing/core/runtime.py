@@ -46,7 +46,7 @@ def cores() -> int:
 
 
 def free_bytes() -> int:
-    """Memory that this process may still take: what the system has, or less where a container holds it to less."""
+    """Memory that this process may still take: what the system has, or less where a container or a limit of data (ulimit -d) holds it."""
     meminfo = Path("/proc/meminfo")
     if not meminfo.exists():
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2  # this system does not tell; others need some too
@@ -56,13 +56,29 @@ def free_bytes() -> int:
         if limit.exists() and (most := limit.read_text().strip()) != "max":
             read = dict(line.split() for line in parts.read_text().splitlines())["inactive_file"]  # files in memory, which it gives back
             free = min(free, int(most) - int(used.read_text()) + int(read))
-    return max(0, free)
+    return max(0, min(free, _under_limit()))
+
+
+def _under_limit() -> int:
+    """What the limit of data leaves: Linux counts all that is mapped to be written, were it touched or not."""
+    import resource  # not on Windows
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    if limit == resource.RLIM_INFINITY:
+        return sys.maxsize
+    told = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return limit - int(told["VmData"].split()[0]) * 1024
 
 
 def resident_bytes() -> int:
-    """Memory that this process has now; 0 where the system does not tell."""
+    """Memory that this process holds now; its largest so far where the system does not tell."""
     statm = Path("/proc/self/statm")
-    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else 0
+    if statm.exists():
+        return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    import resource  # not on Windows
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def metrics_folder() -> Path | None:

@@ -15,10 +15,10 @@ import numpy
 import torch
 
 from penjing.core.progress import say
-from penjing.core.runtime import free_bytes
+from penjing.core.runtime import free_bytes, resident_bytes
 from penjing.core.training import BATCH_ROWS
 from penjing.engine.average import untouched
-from penjing.engine.heap import give_back, resident_bytes
+from penjing.engine.heap import give_back
 from penjing.engine.train import Loss, State, gradients
 
 SHARE = 0.8  # of the room that a batch may take: the rest is for gaps between tensors, for measuring, for what others begin

@@ -227,7 +227,8 @@ def train(state: State, loss: Loss) -> Iterator[Step]:
 
     Raises ModelError for a loss or gradient that is not finite, before it touches the weights.
     """
-    with ThreadPoolExecutor(1) as ahead, keeping_freed_memory() as look, shortcuts(state.model, state.blocks, state.outputs):
+    keeping = keeping_freed_memory(thrifty=state.options.gradient_checkpointing)  # who computes again would rather wait than hold
+    with ThreadPoolExecutor(1) as ahead, keeping as look, shortcuts(state.model, state.blocks, state.outputs):
         coming = ahead.submit(state.at, state.place)
         while state.number < state.steps:
             start = time.perf_counter()

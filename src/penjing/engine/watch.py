@@ -15,8 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from penjing.core.contracts import Prediction
 from penjing.core.progress import say
+from penjing.core.runtime import resident_bytes
 from penjing.engine.board import FOLDER, Board
-from penjing.engine.heap import resident_bytes
 from penjing.engine.train import State, Step
 
 FILE = "metrics.jsonl"

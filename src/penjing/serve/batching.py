@@ -47,21 +47,21 @@ class Batcher:
     """A bounded queue, and threads that each ask the model for a batch of what waits in it.
 
     answer   (entries of each row, whether chances are wanted) -> an answer for each
-    lanes    how many threads
+    lanes    () -> how many threads; more as soon as it says so
     seen     told of each batch: rows, tokens, seconds, and how many rows wait now
     """
 
     def __init__(
         self, name: str, answer: Callable[[Sequence[Entries], bool], Sequence[Answer]], *, batch_rows: int, batch_tokens: int, wait: float,
-        queue: int, pads: bool = True, lanes: int = 1, seen: Callable[[int, int, float, int], None] = lambda *_: None,
+        queue: int, pads: bool = True, lanes: Callable[[], int] = lambda: 1,
+        seen: Callable[[int, int, float, int], None] = lambda *_: None,
     ):  # fmt: skip
         self._answer, self._batch_rows, self._batch_tokens, self._wait, self._most = answer, batch_rows, batch_tokens, wait / 1000, queue
         self._pads, self._lanes, self._seen = pads, lanes, seen
         self._waiting: list[Row] = []
         self._changed, self._closing = threading.Condition(), False
-        self._threads = [threading.Thread(target=self._run, name=f"batches of {name}", daemon=True) for _ in range(lanes)]
-        for thread in self._threads:
-            thread.start()
+        self._name, self._threads = name, list[threading.Thread]()
+        self._widen()
 
     @property
     def waiting(self) -> int:
@@ -96,8 +96,15 @@ class Batcher:
         for thread in self._threads:
             thread.join()
 
+    def _widen(self) -> None:
+        with self._changed:
+            while len(self._threads) < self._lanes() and not self._closing:
+                self._threads.append(threading.Thread(target=self._run, name=f"batches of {self._name}", daemon=True))
+                self._threads[-1].start()
+
     def _run(self) -> None:
         while batch := self._next():
+            self._widen()
             begun = time.perf_counter()
             answers = self._answered(batch)
             self._seen(len(batch), sum(row.length for row in batch), time.perf_counter() - begun, self.waiting)
@@ -119,7 +126,7 @@ class Batcher:
                     break
                 if self._closing:
                     return []
-            share = -(-len(self._waiting) // self._lanes)  # no lane takes what others could compute
+            share = -(-len(self._waiting) // len(self._threads))  # no lane takes what others could compute
             batch = of_like_length(self._waiting, min(self._batch_rows, share), self._batch_tokens, self._pads)
             if len(batch) == len(self._waiting):
                 self._waiting = []

@@ -1,5 +1,6 @@
 """A model directory that answers rows, as `penjing predict` does: the same encode, collate and decode as training."""
 
+import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -7,12 +8,15 @@ import numpy
 import torch
 
 from penjing.core.collate import ROW
-from penjing.core.contracts import Batch, Example, Prediction, Task
+from penjing.core.contracts import Batch, Example, Prediction
 from penjing.core.image import Image
 from penjing.core.model_dir import ModelDir
 from penjing.core.runtime import Runtime
 from penjing.engine import load
 from penjing.engine.backends import Backend, open_backend
+from penjing.engine.backends.torch import TorchBackend
+
+NOTED = 4  # rows of different length that were asked, by which a model of torch is traced
 
 Entries = list[dict[str, Any]]
 """A row as the model's entries."""
@@ -29,6 +33,8 @@ class Hosted:
     """One loaded model.
 
     task, processor   of the directory; `encode` may be called by one thread at a time, `answer` by `lanes`
+    lanes             threads that can each compute a batch of their own, so that a row waits for none under way: those of an engine that
+                      computes without the interpreter, as a model of torch does from when it is traced
     pads              whether its engine computes a batch as long as its longest row
     """
 
@@ -36,8 +42,12 @@ class Hosted:
         self.name, self.base, self.runtime = name, base, runtime
         self.task = load.task_for(base)
         self.processor = load.load_processor(base, self.task)
-        self.lanes = _lanes(base, self.task, runtime)
+        threads = runtime.threads or torch.get_num_threads()
+        self.lanes = threads if base.engine == "onnxruntime" and not self.task.generates else 1
         self.backend = open_backend(base, self.task, runtime, threads=1 if self.lanes > 1 else None)
+        traceable = isinstance(self.backend, TorchBackend) and runtime.device == "cpu" and not self.task.generates
+        self._noted: dict[int, Entries] | None = {} if traceable and threads > 1 else None
+        self._threads = threads
         self.pads = base.engine != "onnxruntime"  # which computes it in pieces of like length
 
     def encode(self, row: Example, processor: Any = None) -> Entries:
@@ -58,16 +68,35 @@ class Hosted:
 
     def answer(self, rows: Sequence[Entries], probabilities: bool = False) -> list[Answer]:
         """The answers to rows, as one batch."""
-        batch = self.task.collate([{**entry, ROW: row} for row, entries in enumerate(rows) for entry in entries], self.processor)
+        if self._noted is not None:
+            self._note(rows)
+        batch = self._batch(rows)
         if not probabilities:
             return [Answer(said) for said in self.task.together(self.task.predict(self.backend, batch, self.processor))]
         heard = _Heard(self.backend)
         predictions = self.task.together(self.task.predict(heard, batch, self.processor))
         return [Answer(*each) for each in zip(predictions, self._chances(heard.outputs, batch))]
 
+    def _note(self, rows: Sequence[Entries]) -> None:
+        """Take these for examples; where there are enough trace the model, beside what is asked meanwhile."""
+        noted = self._noted or {}
+        for row in rows:
+            noted[len(noted) if self.task.media == "image" else self.length(row)] = row
+        self._noted = noted if len(noted) < NOTED else None
+        if self._noted is None:
+            threading.Thread(target=self._trace, args=([*noted.values()][:NOTED],), name=f"tracing {self.name}").start()
+
+    def _trace(self, rows: Sequence[Entries]) -> None:
+        assert isinstance(self.backend, TorchBackend)
+        if self.backend.trace([self._batch(part).inputs for part in (*([row] for row in rows), rows[:2], rows)]):
+            self.lanes = self._threads
+
+    def _batch(self, rows: Sequence[Entries]) -> Batch:
+        return self.task.collate([{**entry, ROW: row} for row, entries in enumerate(rows) for entry in entries], self.processor)
+
     def worded(self, rows: Sequence[Entries], texts: Sequence[str]) -> list[Answer]:
         """The answers to rows whose texts have been written."""
-        batch = self.task.collate([{**entry, ROW: row} for row, entries in enumerate(rows) for entry in entries], self.processor)
+        batch = self._batch(rows)
         return [Answer(said) for said in self.task.together(self.task.predict(_Written(texts), batch, self.processor))]
 
     def _chances(self, outputs: Any, batch: Batch) -> list[Any]:
@@ -82,14 +111,6 @@ class Hosted:
             return each
         told = iter(each)
         return [[next(told) for _ in range(count)] for count in counts]
-
-
-def _lanes(base: ModelDir, task: Task, runtime: Runtime) -> int:
-    """Threads that each compute a batch of their own: where one does not wait for the others, a row waits for no batch under way.
-
-    Those of torch wait for each other, as they share an interpreter: at half load a text took 65 ms on four lanes, 36 on one.
-    """
-    return runtime.threads or torch.get_num_threads() if base.engine == "onnxruntime" and not task.generates else 1
 
 
 class _Heard:

@@ -48,7 +48,7 @@ class Served:
         self.num_bytes, self.state = hosted.base.bytes(), "ready"
         self.batcher = Batcher(
             hosted.name, hosted.answer, batch_rows=options.batch_rows, batch_tokens=options.batch_tokens, wait=options.wait,
-            queue=options.queue, pads=hosted.pads, lanes=hosted.lanes, seen=partial(metrics.batch, hosted.name),
+            queue=options.queue, pads=hosted.pads, lanes=lambda: hosted.lanes, seen=partial(metrics.batch, hosted.name),
         )  # fmt: skip
         self.writer = _writer(hosted, options, metrics)
         self._deadline = options.deadline

@@ -89,12 +89,19 @@ class _Worker:
         for number, connection in self._held.items():
             with contextlib.suppress(OSError), connection:  # its client may have gone
                 connection.setblocking(False)
-                if self._waits and self._waits[number]:
+                if (self._waits and self._waits[number]) or _unread(connection):
                     connection.send(_DIED.plain())
                     connection.shutdown(socket.SHUT_WR)
                     while connection.recv(2**16):  # what was not read would make of the end a reset, which may overtake the answer
                         pass
         self.socket.close()
+
+
+def _unread(connection: socket.socket) -> bool:
+    """Whether a request lies in it that the worker was too busy to see."""
+    with contextlib.suppress(BlockingIOError):
+        return bool(connection.recv(1, socket.MSG_PEEK))
+    return False
 
 
 class Copies:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from penjing.core.durable import write_text
 
-MARGIN = 1.15  # what a training may take longer than one before it did, on a machine that others use too
+MARGIN = 1.08  # what a training may take longer than one before it did, on a machine that others use too
 
 
 class Clock:

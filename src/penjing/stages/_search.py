@@ -44,6 +44,7 @@ LEVEL = 1.2  # shapes whose costs differ by less than this factor are rivals
 LEAST_EPOCHS = 0.5  # which a training is cut down to at most where the budget is short
 ASKED = 4  # times that the proof rows are answered, by the parent and its children, and that reasons take as much time
 PROBED_ROWS = 1024  # learnt from to see how fast a training goes
+PROBED_SHARE = 0.03  # of the time that is left, to see how fast that of one shape goes which must be cut down to fit
 Step = tuple[str, dict[str, Any]]  # a stage and its words
 
 
@@ -190,7 +191,8 @@ def train(shapes: list[Candidate], floor: float, search: Search) -> None:
         learn(candidate)
     levels = rivals([c for c in shapes if c.steps and c not in named], search.options.prefer)
     if search.options.budget and (levels or named):
-        _learn_pace(max((c for c in shapes if c.steps), key=lambda c: c.work), search)
+        most = max((c for c in shapes if c.steps), key=lambda c: c.work)
+        _learn_pace(most, min(1.0, PROBED_ROWS / len(search.data.role("train"))), search)
     for candidate in named:
         if not learn(candidate):
             return
@@ -242,11 +244,11 @@ def halve(level: list[Candidate], search: Search) -> Candidate:
     return level[0]
 
 
-def _learn_pace(candidate: Candidate, search: Search) -> None:
-    """Let the clock see a few steps of a training, so that it can foresee others."""
-    epochs = min(1.0, PROBED_ROWS / len(search.data.role("train")))
+def _learn_pace(candidate: Candidate, epochs: float, search: Search) -> None:
+    """Let the clock see a short training, so that it can foresee others."""
     for stage, words in candidate.steps:
-        _, report = make(search, stage, search.whole, {**words, "epochs": epochs}, search.work / "pace", quiet=True)
+        folder = search.work / "pace" / candidate.name / f"epochs-{epochs:g}"
+        _, report = make(search, stage, search.whole, {**words, "epochs": epochs}, folder, quiet=True)
         search.clock.measured(report.facts["training"]["losses"], epochs, candidate.work)
 
 
@@ -257,7 +259,10 @@ def _train(candidate: Candidate, floor: float, search: Search) -> bool:
     if noted.exists():  # decided before a stop
         epochs = json.loads(noted.read_text("utf-8"))
     elif candidate.steps and clock.foreseen(epochs, candidate.work) > clock.left():
-        epochs = clock.affordable(clock.left(), candidate.work)
+        probed = clock.affordable(PROBED_SHARE * clock.left(), candidate.work)
+        if probed * len(search.data.role("train")) >= PROBED_ROWS:
+            _learn_pace(candidate, round(probed, 1), search)
+        epochs = min(epochs, clock.affordable(clock.left(), candidate.work))
         if epochs < LEAST_EPOCHS:
             say("the budget is spent: other shapes are left untrained", search.runtime.quiet)
             return False
