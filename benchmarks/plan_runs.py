@@ -5,7 +5,7 @@
 Each run is a public command in a process of its own: an encoder finetuned, a GPT pretrained, a convolutional network, each with and
 without checkpointing. Texts are so long that all are cut at the same length. Memory is the most that the process held in a step before it
 first measured, less what it had after the same command for a tiny model, when all libraries were imported; from then on the system let it
-have SPARE more and nothing above it (ulimit -d), as what a plan tells is what suffices. A step is the fastest of those after the second
+have so much more and nothing above it (ulimit -d), as what a plan tells is what suffices. A step is the fastest of those after the second
 of another process, which had no limit, as others can only slow them. The machine's row is printed first, like these the best of several.
 """
 
@@ -35,14 +35,13 @@ from penjing.engine.heap import give_back
 from penjing.engine.machine import measure_here
 
 EVERY_S = 0.005
-SPARE = 5 << 28  # 1.25 GiB
 WARM = 2
 WORDS = 400  # of a text: more than any context here
 TUNE_ROWS = 16
 
 
 class Case(NamedTuple):
-    """A command, and what of it a plan has to know."""
+    """A command, what of it a plan has to know, and the bytes that it may have."""
 
     stage: str
     model: str
@@ -51,6 +50,8 @@ class Case(NamedTuple):
     length: int
     rows: int
     words: str
+    image: str = ""
+    spare: int = 5 << 28
 
     def commands(self) -> list[tuple[str, str]]:
         """Without and with checkpointing."""
@@ -60,7 +61,7 @@ class Case(NamedTuple):
 CASES = (  # 7 to 10 steps each
     Case("finetune", "bert-small", "texts", 1, 128, 32, "--task text-classification --context 128 --batch-tokens 4096"),
     Case("pretrain", "gpt-small", "texts", 0.06, 256, 4, "--batch-rows 4 --batch-tokens 1024"),
-    Case("finetune", "resnet-small", "images", 1, 1, 64, "--task image-classification --batch-rows 64"),
+    Case("finetune", "resnet-small", "images", 1, 1, 64, "--task image-classification --batch-rows 64", "32x32x3", 1 << 29),
 )
 
 
@@ -83,13 +84,15 @@ def main() -> None:
                 out = Path(folder) / f"{case.model}-{checkpointing}"
                 step_s, _ = _alone(case, words, given.threads, Path(folder), out, False)
                 _, grown = _alone(case, words, given.threads, Path(folder), out.with_suffix(".held"), True)
+                note = f"{given.threads} threads; memory of a process that may have {case.spare / 2**30:.3g} GiB more"
                 table.writerow({
                     "name": f"penjing/{case.model}/{number}", "family": f"penjing-{case.model.split('-')[0]}", "model": f"new:{case.model}",
                     "stage": case.stage, "method": "full", "hardware": given.hardware, "ranks": 1, "tensor": 1, "pipeline": 1, "context": 1,
-                    "interleaved": 1, "sharded": "none", "length": case.length, "batch_rows": case.rows, "part_rows": case.rows,
+                    "interleaved": 1, "sharded": "none", "length": case.length, "image": case.image, "batch_rows": case.rows,
+                    "part_rows": case.rows,
                     "precision": "fp32", "states": "fp32", "checkpointing": checkpointing, "attention": "scores", "kernels": "eager",
                     "loss": "chunked", "measure": "s/step", "value": round(step_s, 4), "memory_gib": round(grown, 3),
-                    "memory_of": "resident", "note": f"{given.threads} threads; memory of a process that may have {SPARE / 2**30} GiB more",
+                    "memory_of": "resident", "note": note,
                     "source": "benchmarks/plan_runs.py", "date": f"{datetime.date.today():%Y-%m}",
                 })  # fmt: skip
                 sys.stdout.flush()
@@ -118,14 +121,14 @@ def _alone(*words: Any) -> tuple[float, float]:
 
 
 def _run(case: Case, words: str, threads: int, folder: Path, out: Path, held: bool) -> tuple[float, float]:
-    """Seconds a step, and GiB by which the process grew; `held` to SPARE or not."""
+    """Seconds a step, and GiB by which the process grew; `held` to what the case may have or not."""
     torch.set_num_threads(threads)
     _command(case, f"{case.model.split('-')[0]}-tiny", words, threads, folder, out.with_name(f"{out.name}.tiny"))
     gc.collect()
     give_back()
     if held:
         told = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-        resource.setrlimit(resource.RLIMIT_DATA, (int(told["VmData"].split()[0]) * 1024 + SPARE, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_DATA, (int(told["VmData"].split()[0]) * 1024 + case.spare, resource.RLIM_INFINITY))
     before, peak, done, main = resident_bytes(), [0], threading.Event(), threading.get_ident()
 
     def watch() -> None:

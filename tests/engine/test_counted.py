@@ -11,7 +11,10 @@ import transformers
 from penjing.core.errors import ModelError
 from penjing.core.runtime import Runtime
 from penjing.engine import counted
+from penjing.engine.anatomy import anatomy
 from penjing.engine.counted import counted_config, forward
+from penjing.engine.masks import CheapMasks
+from penjing.engine.recomputing import recomputing
 from penjing.maths import cost
 
 RUNTIME = Runtime(quiet=True)
@@ -156,3 +159,29 @@ def test_what_is_no_model_is_refused_with_what_was_wanted(tmp_path, content, pro
     with pytest.raises(ModelError) as refused:
         counted.counted(str(path) if content is not None else "llama-3.1-9b", RUNTIME)
     assert problem in refused.value.problem and wanted in (refused.value.wanted or "")
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize(("name", "rows", "length"), [("new:resnet-tiny", 8, 1), ("new:bert-tiny", 4, 32), ("new:cnn-tiny", 8, 1)])
+def test_the_fullest_moment_of_a_step_is_that_which_torch_tracks(name, rows, length, again):
+    from torch.distributed._tools.mem_tracker import MemTracker  # 1.3 s
+
+    model = counted.counted(name, RUNTIME).model
+    given, tracker = counted.inputs(model, rows, length), MemTracker()
+    tracker.track_external(model)
+    with tracker:
+        with recomputing(model, anatomy(model).blocks if again else (), CheapMasks((0, 0, 0, 0))):
+            outputs = model(**given)
+        next(iter(outputs.values())).sum().backward()
+    (told,) = tracker.get_tracker_snapshot("peak").values()
+    told = {getattr(kind, "name", kind): size for kind, size in told.items()}
+    model.zero_grad()
+    del outputs
+    assert counted.most_held(model, given, again) == told["Total"] - told["PARAM"] - told["BUFFER"]
+
+
+def test_a_row_is_what_the_fullest_moment_grows_by():
+    model = counted.counted("new:resnet-tiny", RUNTIME).model
+    most = [counted.most_held(model, counted.inputs(model, rows, 1)) for rows in (100, 200)]
+    each = counted.held_a_row(model, functools.partial(counted.inputs, model, length=1))
+    assert each == pytest.approx((most[1] - most[0]) / 100, rel=0.01)

@@ -73,6 +73,7 @@ class Run:
     hardware        a name of the table of devices; ranks are so many of them
     tensor, pipeline, context, interleaved, sharded    how they share the model and its rows out (`maths.layout.Layout`)
     length          tokens of a row; batch_rows are those of a step, part_rows those that a copy computes at once
+    image           of rows of pixels: height x width x channels
     precision       of the products; states: in what numbers weights, gradients and moments stand (`maths.cost.PRECISIONS`)
     attention       "scores" keeps them, "flash" does not
     kernels         "eager" one at a time, "kernels" some written as one, "compiled"
@@ -103,6 +104,7 @@ class Run:
     interleaved: int
     sharded: Literal["none", "optimizer", "gradients", "weights"]
     length: int
+    image: str
     batch_rows: int
     part_rows: int
     precision: Precision

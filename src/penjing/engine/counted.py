@@ -7,7 +7,8 @@ by passes of the model on the meta device: operations by torch's counter, what i
 import json
 import logging
 import tomllib
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -18,6 +19,8 @@ import torch
 import transformers
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PretrainedConfig, PreTrainedModel
 
@@ -26,7 +29,10 @@ from penjing.core.errors import ModelError, nearest
 from penjing.core.model_dir import NEW
 from penjing.core.runtime import Runtime
 from penjing.engine import create
+from penjing.engine.anatomy import anatomy
 from penjing.engine.load import register_families
+from penjing.engine.masks import CheapMasks
+from penjing.engine.recomputing import recomputing
 from penjing.maths import cost
 from penjing.maths.cost import Parameters, Shape
 
@@ -45,6 +51,7 @@ _AUTOS = (  # in the order in which a config that has several is counted; what w
     transformers.AutoModel,
 )
 FEW = 2  # blocks of a stack that are passed
+MANY = 32  # rows
 _HEADS_SHARE = 0.05  # of all parameters that heads may add to what a shape adds up to
 
 
@@ -261,6 +268,54 @@ def _pass(model: PreTrainedModel, given: dict[str, Tensor]) -> Pass:
     with counter, saved_tensors_hooks(keep, lambda tensor: tensor):
         model(**given)
     return Pass(counter.get_total_flops(), sum(tensor.untyped_storage().nbytes() for tensor in kept.values()))
+
+
+class _Live(TorchDispatchMode):
+    """What is there at a time, in bytes, and at most; `there` is not counted."""
+
+    def __init__(self, there: Collection[Tensor]):
+        super().__init__()
+        self.now = self.most = 0
+        self._seen = {tensor.untyped_storage()._cdata for tensor in there}
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = function(*args, **(kwargs or {}))
+        for storage in (value.untyped_storage() for value in tree_leaves(found) if isinstance(value, Tensor)):
+            if storage._cdata not in self._seen:
+                self._seen.add(storage._cdata)
+                self.now += storage.nbytes()
+                self.most = max(self.most, self.now)
+                weakref.finalize(storage, self._gone, storage._cdata, storage.nbytes())
+        return found
+
+    def _gone(self, place: int, size: int) -> None:
+        self._seen.discard(place)
+        self.now -= size
+
+
+def most_held(model: PreTrainedModel, given: dict[str, Tensor], again: bool = False) -> int:
+    """Bytes at the fullest moment of a forward and a backward pass on the meta device, with gradients of weights as they come.
+
+    What a processor holds beside weights and moments, where what is freed goes back at once.
+
+    again   whether blocks are computed again in the backward pass (engine/recomputing.py)
+    """
+    live = _Live([*model.parameters(), *model.buffers(), *given.values()])
+    blocks = anatomy(model).blocks if again else ()
+    with live:
+        with recomputing(model, blocks, CheapMasks((0, 0, 0, 0))):
+            first = next(value for value in model(**given).values() if isinstance(value, Tensor))
+        first.sum().backward()
+    model.zero_grad()
+    return live.most
+
+
+def held_a_row(model: PreTrainedModel, given: Callable[[int], dict[str, Tensor]], again: bool = False) -> float:
+    """Bytes by which `most_held` grows with each row, where there are so many that they are what fills it.
+
+    given   rows -> inputs
+    """
+    return (most_held(model, given(2 * MANY), again) - most_held(model, given(MANY), again)) / MANY
 
 
 def inputs(model: PreTrainedModel, rows: int, length: int) -> dict[str, Tensor]:

@@ -58,9 +58,9 @@ def positions_of(size: str) -> list[str]:
     return [*getattr(family_of(size), "POSITIONS", ())]
 
 
-def of_size(size: str) -> PretrainedConfig:
-    """The config of a size for usual rows of what it reads first."""
-    return config_of(size, {**USUAL[family_of(size).MEDIA[0]][1], "labels": ["a", "b"]})
+def of_size(size: str, **facts: Any) -> PretrainedConfig:
+    """The config of a size for usual rows of what it reads first, but for these facts of them."""
+    return config_of(size, {**USUAL[family_of(size).MEDIA[0]][1], "labels": ["a", "b"], **facts})
 
 
 def config_of(size: str, facts: dict[str, Any], positions: str | None = None) -> Any:

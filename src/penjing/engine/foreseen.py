@@ -116,12 +116,18 @@ def _by_pass(state: State, batch: tuple[int, int], copies: int) -> tuple[Work, f
     """The same of any network, by a pass of it without weights over a row of mean length; None where there can be none."""
     lengths, ranks = numpy.maximum(state.encoded.lengths, 1), state.group.size
     middle = int(abs(lengths - lengths.mean()).argmin())
-    given = {name: value.to("meta") if isinstance(value, Tensor) else value for name, value in state.encoded.batch([middle]).inputs.items()}
+    precision, learnt, again = _states(state), _learnt(state), state.options.gradient_checkpointing
+
+    def given(rows: int) -> dict[str, Any]:
+        found = state.encoded.batch([middle] * rows).inputs
+        return {name: value.to("meta") if isinstance(value, Tensor) else value for name, value in found.items()}
+
     try:
-        once = counted.passed(counted.outline(_plain(state)), given)
+        outline = counted.outline(_plain(state))
+        once = counted.passed(outline, given(1))
+        freed = counted.held_a_row(outline, given, again) if state.runtime.device == "cpu" else 0.0
     except Exception:  # a model's own code runs, which may look at numbers that are not there
         return None
-    precision, learnt, again = _states(state), _learnt(state), state.options.gradient_checkpointing
     rows = copies * lengths.sum() / lengths[middle] / state.epoch_steps / ranks
     numbers = sum(p.numel() for p in state.model.parameters())
     each = precision.weight + learnt * (precision.gradient + precision.optimizer)
@@ -129,8 +135,12 @@ def _by_pass(state: State, batch: tuple[int, int], copies: int) -> tuple[Work, f
     moved = rows * (3 + again) * kept + roofline.OPTIMIZER_PASSES * numbers * each
     many, length = _rows_of_fullest(lengths, batch)
     fullest = many * length / lengths[middle] * copies / ranks / state.parts
-    blocks = max(1, len(state.blocks))
-    return Work(rows * once.flops * (2 + learnt + again), 0.0, 0.0, moved), numbers * each + fullest * kept / (blocks if again else 1)
+    if freed:  # gradients come as activations go
+        freed *= fullest * precision.activation / NUMBER
+        held = numbers * (precision.weight + learnt * precision.optimizer) + max(freed, numbers * learnt * precision.gradient)
+    else:
+        held = numbers * each + fullest * kept / (max(1, len(state.blocks)) if again else 1)
+    return Work(rows * once.flops * (2 + learnt + again), 0.0, 0.0, moved), held
 
 
 def _plain(state: State) -> Any:

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from penjing.core.model_dir import NEW
 from penjing.core.runtime import Runtime
 from penjing.core.tables import Device, Run, device, runs
-from penjing.engine import counted
+from penjing.engine import counted, create
 from penjing.maths import cost, layout, roofline
 from penjing.maths.cost import PRECISIONS, Shape
 from penjing.maths.layout import Layout
@@ -60,10 +61,18 @@ class Bar(NamedTuple):
         return self.low <= self.value <= self.high
 
 
+@functools.cache
+def _model(name: str, image: str) -> counted.Counted:
+    if not image:
+        return counted.counted(name, Runtime())
+    height, width, channels = map(int, image.split("x"))
+    return counted.counted_config(create.of_size(name.removeprefix(NEW), image_size=(height, width), channels=channels))
+
+
 def shape(run: Run) -> Shape | None:
     """The numbers of a run's model; None for a network that is no Transformer."""
     if run.layers is None:
-        found = counted.counted(run.model, Runtime()).shape
+        found = _model(run.model, run.image).shape
         return found and dataclasses.replace(found, head=run.stage == "pretrain")  # what is finetuned has a head of labels
     return Shape(
         run.layers, run.hidden or 0, run.heads or 0, run.feed_forward or 0, run.vocabulary or 0, kv_heads=run.kv_heads or 0,
@@ -86,7 +95,7 @@ def work(run: Run) -> Work:
     found, precision, learnt = shape(run), PRECISIONS[run.states], LEARNT[run.method]
     if found:
         return roofline.work(found, laid_out(run), run.length, precision, learnt=learnt)
-    model = counted.counted(run.model, Runtime())
+    model = _model(run.model, run.image)
     once, again = counted.forward(model.model, run.part_rows), run.checkpointing == "full"
     numbers = model.parameters.total * (precision.weight + precision.gradient + precision.optimizer)
     return Work(once.flops * (2 + learnt + again), 0.0, 0.0, once.kept * (3 + again) + roofline.OPTIMIZER_PASSES * numbers)
@@ -163,10 +172,11 @@ def check() -> list[Row]:
 def _memory(run: Run) -> float | None:
     if run.memory_gib is None:
         return None
-    found = shape(run)
+    found, precision, learnt, heap = shape(run), PRECISIONS[run.states], LEARNT[run.method], run.memory_of == "resident"
     if found is None:
-        return None
-    precision, learnt, heap = PRECISIONS[run.states], LEARNT[run.method], run.memory_of == "resident"
+        model = _model(run.model, run.image)
+        held = counted.most_held(model.model, counted.inputs(model.model, run.part_rows, run.length), run.checkpointing == "full")
+        return model.parameters.total * (precision.weight + precision.optimizer) + held
     return layout.memory(found, laid_out(run), run.length, precision, learnt=learnt, loss=run.loss, heap=heap).total
 
 

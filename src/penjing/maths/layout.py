@@ -173,7 +173,7 @@ def memory(
     length   tokens of a row
     learnt   share of the weights that learn; the others have neither gradients nor moments
     added    parameters that learn beside them, such as adapters; whole on each rank unless shared out
-    heap     whether the system has back at once what is freed, as on a processor that is short of memory; a GPU's allocator keeps it
+    heap     whether the system has back at once what is freed, as on a processor where memory is short; a GPU's allocator keeps it
     """
     stages = {0, layout.pipeline - 1}
     return max((_stage_memory(shape, layout, length, precision, each, learnt, added, loss, heap) for each in stages), key=lambda m: m.total)

@@ -5,6 +5,7 @@ import dataclasses
 import itertools
 import math
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -332,6 +333,8 @@ def _by_passes(found: "Counted", options: Options, ranks: int, device: Device, l
         total = sum(memory.values())
         facts = {"memory_bytes": {**memory, "total": total}, "fits": total <= room, "room_bytes": room, "rows": rows, "prompt_s": seconds}
         return facts | {"flops_a_row": one.flops}
+    freed = device.kind == "cpu"  # which has back at once what a step frees
+    kept = counted.held_a_row(found.model, partial(counted.inputs, found.model, length=length)) if freed else one.kept
     kinds = [options.sharded] if options.sharded else OWN_SHARDINGS[: min(ranks, 2)]
     sizes = [n for n in divisors(rows // ranks) if n & (n - 1) == 0]
     for sharded, part_rows in itertools.product(kinds, reversed(sizes)):
@@ -340,13 +343,15 @@ def _by_passes(found: "Counted", options: Options, ranks: int, device: Device, l
         shares = [layout.shares(kind) for kind in ("weights", "gradients", "optimizer")]
         parts = [numbers * size / share for size, share in zip(each, shares)]
         memory = dict(zip(("weights", "gradients", "optimizer"), parts))
-        memory["activations"] = one.kept * each.activation / 4 * part_rows
+        memory["activations"] = kept * each.activation / 4 * part_rows
+        if freed and layout.parts == 1:
+            memory[min("gradients", "activations", key=lambda name: memory[name])] = 0.0  # these come as those go
         total = sum(memory.values())
         if total <= room:
             break
     if total > room:
         notes.append(_short(total, room))
-    moved = 3 * memory["activations"] * layout.parts + roofline.OPTIMIZER_PASSES * sum(parts)
+    moved = 3 * one.kept * each.activation / 4 * part_rows * layout.parts + roofline.OPTIMIZER_PASSES * sum(parts)
     work = roofline.Work(
         3 * one.flops * rows / ranks, 0.0, 0.0, moved, beside=cost.all_reduce(numbers * each.gradient, ranks), ranks=ranks
     )  # fmt: skip
