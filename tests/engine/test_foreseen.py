@@ -84,9 +84,18 @@ def test_a_network_without_a_closed_form_is_counted_by_a_pass_over_its_own_rows(
     assert told.step_s > 0 and told.bytes > 20 * sum(p.numel() for p in state.model.parameters())
 
 
-def test_nothing_is_told_where_the_formulas_do_not_hold(measured, runtime, monkeypatch):
+def test_a_teacher_takes_a_third_of_what_it_would_to_train_it_and_a_probe_as_much(measured, runtime):
+    state, _ = started("text-classification", runtime)
+    alone, beside = foresee(state, (8, 4096)), foresee(state, (8, 4096), teacher=state.model)
     probe, _ = started("text-classification", runtime, method="probe")
-    assert foresee(probe, (8, 4096)) is None  # nothing learns below the head
+    told = foresee(probe, (8, 4096))
+    assert beside.bytes == alone.bytes and told.bytes < 0.6 * alone.bytes
+    asked = beside.step_s - alone.step_s
+    assert 0.1 * alone.step_s < asked < 0.5 * alone.step_s
+    assert told.step_s == pytest.approx(asked, rel=0.05)
+
+
+def test_nothing_is_told_where_the_formulas_do_not_hold(measured, runtime, monkeypatch):
     unknown, _ = started("image-classification", runtime)
 
     def fails(*_):
@@ -119,7 +128,9 @@ def test_finetune_warns_on_standard_error_and_goes_on_and_its_card_sets_the_plan
     assert "Planned by the rates of this machine" in (model.path / "README.md").read_text("utf-8")
 
 
-def test_a_training_that_a_teacher_helps_in_has_no_plan(reviews, text_parent, tmp_path, runtime):
+def test_a_training_that_a_teacher_helps_in_is_planned_with_what_the_teacher_takes(reviews, text_parent, tmp_path, runtime):
     words = {"student": "new:bert-tiny", "epochs": 0.1, "precision": "fp32"}
     _, report = penjing.distill(text_parent, reviews, out=tmp_path / "out", runtime=runtime, **words)
-    assert report.facts["training"]["plan"] is None and planned_sentence(None) == ""
+    plan = report.facts["training"]["plan"]
+    assert plan["low_s"] < plan["seconds"] < plan["high_s"] and "lanned by the rates" in planned_sentence(plan)
+    assert planned_sentence(None) == ""

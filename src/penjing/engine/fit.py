@@ -107,7 +107,8 @@ class Run:
 def fit(
     loaded: Loaded, loss: Loss, train_rows: Sequence[Example] | Packed, tune_rows: Sequence[Example], options: Training, runtime: Runtime,
     out: Path, repeats: int = 1, learner: Learner | None = None, strengths: Sequence[float] = (1.0,),
-    looks: int | None = None, show: Callable[[PreTrainedModel], None] | None = None, foreseeable: bool = True,
+    looks: int | None = None, show: Callable[[PreTrainedModel], None] | None = None,
+    teacher: PreTrainedModel | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Train `loaded.model` and leave it with the weights that did best on the tune rows, in its own architecture.
 
@@ -117,7 +118,7 @@ def fit(
     strengths of the augmentation, as shares of what was chosen: a batch holds its rows augmented by each, one copy after the other
     looks     how many times the tune rows are measured, evenly spread; where None, when epochs end
     show      is handed the model each time they have been
-    foreseeable   whether a step is the model's own work alone; not where a teacher answers too
+    teacher   whom `loss` asks about each batch, for the plan
 
     Returns the facts of the run for the report: curve, losses, best epoch, what learnt, precision, threads, seconds.
 
@@ -134,8 +135,8 @@ def fit(
     how = f"{run.precision}, {' or '.join(map(str, run.counts))} threads{after}"
     say(f"training {learnt:,} parameters on {len(encoded):,} {encoded.unit}, {state.steps:,} steps, {how}", runtime.quiet)
     first = state.group.rank == 0
-    if foreseeable and first:
-        plan.begin(state, run.batch, repeats * (len(strengths) if options.augment else 1))
+    if first:
+        plan.begin(state, run.batch, repeats * (len(strengths) if options.augment else 1), teacher)
     board = Board(out / CHECKPOINTS, state, task, tune_rows, runtime.quiet) if options.tensorboard and first else None
     with torch_threads(max(run.counts)):  # what the processor can do is what all its cores can
         watch = Watch(state, out / CHECKPOINTS, runtime.quiet, board)

@@ -1,16 +1,18 @@
 """What a training that is about to begin will take, by the formulas of `penjing plan`; its card sets it beside what came.
 
-Nothing is told where they do not hold: weights that begin to learn later, or a body that does not learn; a network that cannot be counted
-without weights; an accelerator that the table lacks.
+Nothing is told where they do not hold: weights that begin to learn later, a body of which the upper part learns; a network that cannot be
+counted without weights; an accelerator that the table lacks.
 """
 
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from penjing.core.progress import say
 from penjing.engine import counted, graded
@@ -47,30 +49,41 @@ class Foreseen(NamedTuple):
     on: str
 
 
-def foresee(state: State, batch: tuple[int, int], copies: int = 1) -> Foreseen | None:
+def foresee(state: State, batch: tuple[int, int], copies: int = 1, teacher: PreTrainedModel | None = None) -> Foreseen | None:
     """What it will take, in well under a second; None where that cannot be told.
 
-    batch    most rows and tokens of one
-    copies   how many times it holds its rows
+    batch     most rows and tokens of one
+    copies    how many times it holds its rows
+    teacher   who answers each batch too
     """
     device = here(state.runtime.device, state.runtime.threads, state.group.size)
-    if device is None or not len(state.encoded) or not _learns_through(state):
+    if device is None or not len(state.encoded) or any(rate.begins for rate in state.learner.rates.values()):
         return None
     model = counted.counted_model(state.model)
-    found = _by_shape(model.shape, state, batch, copies) if model.shape else _by_pass(state, batch, copies)
+    if not any(within(name, state.blocks) for name in state.learner.rates) and state.blocks:
+        found = _of_a_probe(state, batch, copies)
+    elif not _learns_through(state):
+        return None
+    else:
+        found = _by_shape(model.shape, state, batch, copies) if model.shape else _by_pass(state, batch, copies)
     if found is None:
         return None
     work, held = found
+    if teacher:
+        once = _once(teacher, state)
+        if once is None:
+            return None
+        asked = _answers(once, state, copies)
+        work = work._replace(products=work.products + asked.products, moved=work.moved + asked.moved)
     pace = graded.step(work, device, state.precision)
     best = NUMBER * model.parameters.total * (1 + bool(state.average))
     return Foreseen(pace.told_s, pace.low_s, pace.high_s, state.steps, held + best, device.name)
 
 
 def _learns_through(state: State) -> bool:
-    """Whether gradients pass the whole body from the first step on."""
+    """Whether gradients pass the whole body."""
     rates, below = state.learner.rates, state.blocks[:1]
-    deep = any(within(name, below) for name in rates) if below else len(rates) == len(list(state.model.parameters()))
-    return deep and not any(rate.begins for rate in rates.values())
+    return any(within(name, below) for name in rates) if below else len(rates) == len(list(state.model.parameters()))
 
 
 def _learnt(state: State) -> float:
@@ -115,26 +128,20 @@ def _by_shape(shape: Shape, state: State, batch: tuple[int, int], copies: int) -
 def _by_pass(state: State, batch: tuple[int, int], copies: int) -> tuple[Work, float] | None:
     """The same of any network, by a pass of it without weights over a row of mean length; None where there can be none."""
     lengths, ranks = numpy.maximum(state.encoded.lengths, 1), state.group.size
-    middle = int(abs(lengths - lengths.mean()).argmin())
     precision, learnt, again = _states(state), _learnt(state), state.options.gradient_checkpointing
-
-    def given(rows: int) -> dict[str, Any]:
-        found = state.encoded.batch([middle] * rows).inputs
-        return {name: value.to("meta") if isinstance(value, Tensor) else value for name, value in found.items()}
-
+    given = partial(_like_the_mean, state)
     try:
-        outline = counted.outline(_plain(state))
+        outline = counted.outline(_plain(state.learner.model))
         once = counted.passed(outline, given(1))
         freed = counted.held_a_row(outline, given, again) if state.runtime.device == "cpu" else 0.0
     except Exception:  # a model's own code runs, which may look at numbers that are not there
         return None
-    rows = copies * lengths.sum() / lengths[middle] / state.epoch_steps / ranks
-    numbers = sum(p.numel() for p in state.model.parameters())
+    rows, numbers = _mean_rows(state, copies), sum(p.numel() for p in state.model.parameters())
     each = precision.weight + learnt * (precision.gradient + precision.optimizer)
     kept = once.kept * precision.activation / NUMBER
     moved = rows * (3 + again) * kept + roofline.OPTIMIZER_PASSES * numbers * each
     many, length = _rows_of_fullest(lengths, batch)
-    fullest = many * length / lengths[middle] * copies / ranks / state.parts
+    fullest = float(many * length / lengths[_middle(lengths)] * copies / ranks / state.parts)
     if freed:  # gradients come as activations go
         freed *= fullest * precision.activation / NUMBER
         held = numbers * (precision.weight + learnt * precision.optimizer) + max(freed, numbers * learnt * precision.gradient)
@@ -143,10 +150,53 @@ def _by_pass(state: State, batch: tuple[int, int], copies: int) -> tuple[Work, f
     return Work(rows * once.flops * (2 + learnt + again), 0.0, 0.0, moved), held
 
 
-def _plain(state: State) -> Any:
-    """Its config, naming the class that is trained, so that it is built again."""
-    config = copy.copy(state.learner.model.config)
-    config.architectures = [type(state.learner.model).__name__]
+def _of_a_probe(state: State, batch: tuple[int, int], copies: int) -> tuple[Work, float] | None:
+    """The same where the body answers and what reads it learns, which is next to nothing."""
+    once = _once(state.learner.model, state)
+    if once is None:
+        return None
+    lengths, numbers = numpy.maximum(state.encoded.lengths, 1), sum(p.numel() for p in state.model.parameters())
+    rows, length = _rows_of_fullest(lengths, batch)
+    fullest = float(rows * length / lengths[_middle(lengths)] * copies / state.group.size / state.parts)
+    passing = fullest * once.kept * _states(state).activation / NUMBER / len(state.blocks)  # a block lets go of what the next has read
+    return _answers(once, state, copies), numbers * _states(state).weight + passing
+
+
+def _answers(once: counted.Pass, state: State, copies: int) -> Work:
+    """A forward pass over the rows of a step."""
+    rows = _mean_rows(state, copies)
+    return Work(rows * once.flops, 0.0, 0.0, rows * once.kept * _states(state).activation / NUMBER)
+
+
+def _once(model: PreTrainedModel, state: State) -> counted.Pass | None:
+    """A forward pass over a row of mean length; None where there can be none without weights."""
+    try:
+        return counted.passed(counted.outline(_plain(model)), _like_the_mean(state, 1))
+    except Exception:  # as above
+        return None
+
+
+def _middle(lengths: numpy.ndarray) -> int:
+    """Number of a row of mean length."""
+    return int(abs(lengths - lengths.mean()).argmin())
+
+
+def _like_the_mean(state: State, rows: int) -> dict[str, Any]:
+    """Inputs without numbers of so many rows of mean length, and without a mask, at whose numbers models look: nothing is padding."""
+    found = state.encoded.batch([_middle(numpy.maximum(state.encoded.lengths, 1))] * rows).inputs
+    return {name: value.to("meta") if isinstance(value, Tensor) else value for name, value in found.items() if name != "attention_mask"}
+
+
+def _mean_rows(state: State, copies: int) -> float:
+    """Rows of mean length that hold as much as what a rank computes in a step."""
+    lengths = numpy.maximum(state.encoded.lengths, 1)
+    return float(copies * lengths.sum() / lengths[_middle(lengths)] / state.epoch_steps / state.group.size)
+
+
+def _plain(model: PreTrainedModel) -> Any:
+    """Its config, naming its class, so that it is built again."""
+    config = copy.copy(model.config)
+    config.architectures = [type(model).__name__]
     return config
 
 
@@ -173,9 +223,9 @@ class Plan:
         self._device, (self._held, self._free) = device, held_and_free(device)
         self._told: Foreseen | None = None
 
-    def begin(self, state: State, batch: tuple[int, int], copies: int) -> None:
+    def begin(self, state: State, batch: tuple[int, int], copies: int, teacher: PreTrainedModel | None) -> None:
         """Make the plan of a training that begins now (`foresee`), and say on standard error, quiet or not, what speaks against it."""
-        self._told = foresee(state, batch, copies)
+        self._told = foresee(state, batch, copies, teacher)
         self._weights = NUMBER * sum(p.numel() for p in state.model.parameters())  # which are held already
         if self._told:
             share = state.group.size if self._device == "cpu" else 1

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from penjing.core.contracts import Batch, RowLoss, Task
 from penjing.core.data import Data
@@ -59,7 +60,8 @@ def teach(
     try:
         precision = choose_precision(student.model, training, runtime)
         loss = loss_by(teacher, student, method, settings, hooks, num_known, precision)
-        return learn(student, loss, rows, data.role("tune"), training, runtime, out, zeros)
+        asked = None if find(METHODS, method).WRITES else teacher.model  # what it has written is there before the first step
+        return learn(student, loss, rows, data.role("tune"), training, runtime, out, zeros, asked)
     finally:
         for hook in hooks:
             hook.remove()
@@ -67,12 +69,15 @@ def teach(
 
 def learn(
     student: Loaded, loss: Loss, train_rows: Examples, tune_rows: Examples, training: Training, runtime: Runtime, out: Path,
-    zeros: tuple[str, ...] = (),
+    zeros: tuple[str, ...] = (), teacher: PreTrainedModel | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Train `student` in place by any loss, in `out`; facts of the run, as `fit` gives them."""
+    """Train `student` in place by any loss, in `out`; facts of the run, as `fit` gives them.
+
+    teacher   whom the loss asks about each batch
+    """
     with priors.begun(student, train_rows.only(student.task.target_columns)) as standardised:
         learner = whole(student.model)._replace(zeros=zeros)
-        return fit(student, standardised(loss), train_rows, tune_rows, training, runtime, out, learner=learner, foreseeable=False)
+        return fit(student, standardised(loss), train_rows, tune_rows, training, runtime, out, learner=learner, teacher=teacher)
 
 
 def loss_by(
