@@ -37,7 +37,8 @@ from penjing.maths.intervals import wilson
 
 SHRINK = {
     "floor": "2.0", "max_bytes": "8.5MB", "max_latency": "1.8ms", "budget": "29m", "candidates": 1, "embedding_bits": 4, "epochs": 48,
-    "learning_rate": 3e-4, "dropout": 0.0, "recovery": "hidden", "augment": ["excerpts", "word-noise"], "augment_strength": 0.75,
+    "optimizer": "muon", "learning_rate": 1e-3, "dropout": 0.0, "recovery": "hidden",
+    "augment": ["excerpts", "word-noise"], "augment_strength": 0.75,
 }  # fmt: skip
 PARENT, WHOLE = "penjing:parent", "penjing:whole-int8"
 OURS = {"penjing:small": "penjing shrink", WHOLE: "penjing prune --method vocabulary, quantize"}
