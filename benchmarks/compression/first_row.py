@@ -36,7 +36,7 @@ from penjing.maths.flips import sign_test
 from penjing.maths.intervals import wilson
 
 SHRINK = {
-    "floor": "2.0", "max_bytes": "8.5MB", "max_latency": "1.8ms", "budget": "29m", "candidates": 1, "embedding_bits": 4, "epochs": 48,
+    "floor": "2.0", "max_bytes": "8.5MB", "max_latency": "12.4%", "budget": "29m", "candidates": 1, "embedding_bits": 4, "epochs": 48,
     "optimizer": "muon", "learning_rate": 1e-3, "dropout": 0.0, "recovery": "hidden",
     "augment": ["excerpts", "word-noise"], "augment_strength": 0.75,
 }  # fmt: skip

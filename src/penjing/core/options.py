@@ -1,8 +1,8 @@
 """Options as frozen dataclasses: one description from which flags, Python keywords and recipe entries follow.
 
 A field is `name: Annotated[type, "what it is, with unit", Between(low, high)] = default`. Its type is one of int, float, bool, str, Path,
-Literal[...], list of those, Duration, Milliseconds, Bytes, Dollars, Floor, `int | Literal[...]`, or any of them `| None`. A field whose
-default is itself a frozen dataclass is flattened, with the values of that default: all flags of a command live in one namespace.
+Literal[...], list of those, Duration, Milliseconds, Latency, Bytes, Dollars, Floor, `int | Literal[...]`, or any of them `| None`. A field
+whose default is itself a frozen dataclass is flattened, with the values of that default: all flags of a command live in one namespace.
 """
 
 import dataclasses
@@ -23,6 +23,8 @@ Bytes = NewType("Bytes", int)
 """Bytes; written 1000, 10kB, 10MB, 2GiB."""
 Milliseconds = NewType("Milliseconds", float)
 """Milliseconds; written 2, 2ms, 0.5s."""
+Latency = NewType("Latency", str)
+"""How long an answer may take: milliseconds (2ms) or a share of what the parent takes (12.5%)."""
 Dollars = NewType("Dollars", float)
 """US dollars; written 1000, 1000usd."""
 Floor = NewType("Floor", str)
@@ -162,6 +164,22 @@ def _with_unit(units: dict[str, int]) -> Callable[[Any], float]:
     return convert
 
 
+def _latency(value: Any) -> str:
+    text = str(value).strip()
+    if not 0 < (float(text.removesuffix("%")) if text.endswith("%") else _with_unit(_MILLISECONDS)(text)) < math.inf:
+        raise ValueError
+    return text
+
+
+def milliseconds(latency: Latency, of: float) -> float:
+    """What a latency stands for beside a parent that takes so many milliseconds.
+
+    >>> milliseconds(Latency("12.5%"), of=16.0), milliseconds(Latency("3ms"), of=16.0)
+    (2.0, 3.0)
+    """
+    return of * float(latency[:-1]) / 100 if latency.endswith("%") else _with_unit(_MILLISECONDS)(latency)
+
+
 def _floor(value: Any) -> str:
     text = str(value).strip()
     if not 0 < float(text.removesuffix("%")) < 100:
@@ -177,6 +195,7 @@ _CONVERT: dict[Any, Callable[[Any], Any]] = {
     Path: Path,
     Duration: _with_unit(_SECONDS),
     Milliseconds: _with_unit(_MILLISECONDS),
+    Latency: _latency,
     Dollars: _with_unit({"": 1, "usd": 1}),
     Bytes: lambda value: int(_with_unit(_BYTES)(value)),
     Floor: _floor,
@@ -190,7 +209,8 @@ def _words(kind: Any) -> str:
         number, word = get_args(kind)
         return f"{_words(number)} or {' or '.join(get_args(word))}"
     named = {int: "a whole number", float: "a number", bool: "yes or no", Duration: "a time such as 90s, 30m or 2h",
-             Milliseconds: "a time such as 2ms", Bytes: "a size such as 500kB or 10MB",
+             Milliseconds: "a time such as 2ms", Latency: "a time such as 2ms or a share such as 12%",
+             Bytes: "a size such as 500kB or 10MB",
              Dollars: "an amount such as 1000usd", Floor: "points such as 1.0 or a share such as 3%"}  # fmt: skip
     return named.get(kind, "text")
 

@@ -53,6 +53,7 @@ class Candidate:
     """One shape of the search.
 
     steps     what makes it of `Search.whole`
+    parent_ms of its parent, asked in turn with it
     batch_ms  for many rows at once, measured where throughput is wanted
     work      numbers that are multiplied for each token or pixel, about: what its training takes
     status    what became of it: "not trained", "not tested", "failed", "proven"
@@ -62,6 +63,7 @@ class Candidate:
     steps: tuple[Step, ...] = ()
     bytes: int = 0
     latency_ms: float = 0.0
+    parent_ms: float = 0.0
     batch_ms: float = 0.0
     work: float = 0.0
     model: ModelDir | None = None
@@ -230,8 +232,10 @@ def halve(level: list[Candidate], search: Search) -> Candidate:
     while len(level) > 1:
         taken = sum(search.clock.foreseen(epochs, c.work) for c in level)
         if taken + search.clock.foreseen(search.options.training.epochs, level[0].work) > search.clock.left():
-            say(f"no time to compare {', '.join(c.name for c in level)}: the first is taken", search.runtime.quiet)
-            return level[0]
+            wide = [c for c in level if not any(words.get("hidden") for _, words in c.steps)]  # the parent's tables and norms as they are
+            first = (wide or level)[0]
+            say(f"no time to compare {', '.join(c.name for c in level)}: {first.name} is taken", search.runtime.quiet)
+            return first
         told = []
         for candidate in level:
             (stage, words), *_ = candidate.steps

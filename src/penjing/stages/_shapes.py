@@ -14,6 +14,7 @@ from penjing.core.contracts import Anatomy
 from penjing.core.durable import write_text
 from penjing.core.errors import ModelError
 from penjing.core.find import find
+from penjing.core.options import milliseconds
 from penjing.core.progress import track
 from penjing.engine import appraise, load
 from penjing.engine.smaller import SHAPES, student, take_away
@@ -92,8 +93,9 @@ def _timed(candidates: list[Candidate], search: Search) -> list[dict[str, float]
             folders.append(load.save(smaller, folder))
         tables = {id(m.weight): m.weight.numel() for m in smaller.model.modules() if isinstance(m, Embedding)}
         found.append({"bytes": folders[-1].bytes(), "work": smaller.parameters - sum(tables.values())})
-    measures, _ = appraise.compare_latency(folders, task, tune, runtime)
-    told = [{**each, "latency_ms": m["latency_ms"].value} for each, m in zip(found, measures)]
+    (parent, *measures), _ = appraise.compare_latency([search.base, *folders], task, tune, runtime)
+    beside = {"parent_ms": parent["latency_ms"].value}
+    told = [{**each, **beside, "latency_ms": m["latency_ms"].value} for each, m in zip(found, measures)]
     if search.options.prefer == "throughput":
         batches = appraise.throughput(folders, task, tune, runtime)
         told = [{**each, "batch_ms": taken.median.value} for each, taken in zip(told, batches)]
@@ -116,8 +118,10 @@ def promising(candidates: list[Candidate], search: Search) -> list[Candidate]:
 
     Raises ModelError where there is none.
     """
-    options = search.options
-    fitting = [c for c in candidates if c.bytes <= (options.max_bytes or math.inf) and c.latency_ms <= (options.max_latency or math.inf)]
+    options, slowest = search.options, math.inf
+    if options.max_latency:
+        slowest = milliseconds(options.max_latency, candidates[0].parent_ms)
+    fitting = [c for c in candidates if c.bytes <= (options.max_bytes or math.inf) and c.latency_ms <= slowest]
     if not fitting:
         least = min(candidates, key=lambda c: c.bytes)
         raise ModelError(

@@ -17,7 +17,7 @@ from penjing.core.data import Data, DataOptions
 from penjing.core.errors import MissingExtra, need
 from penjing.core.examples import Examples
 from penjing.core.model_dir import CHECKPOINTS, MADE, ModelDir
-from penjing.core.options import Between, Bytes, Duration, Floor, Milliseconds
+from penjing.core.options import Between, Bytes, Duration, Floor, Latency
 from penjing.core.report import Report
 from penjing.core.runtime import Runtime
 from penjing.core.training import Training
@@ -36,7 +36,9 @@ class Options:
         int | None, "for too few rows to prove anything: learn from all and tell the loss by a cross-fit in so many rounds", Between(2, 100)
     ] = None
     max_bytes: Annotated[Bytes | None, "largest size wanted"] = None
-    max_latency: Annotated[Milliseconds | None, "highest latency wanted, for one row on one thread"] = None
+    max_latency: Annotated[Latency | None, "highest latency wanted, for one row on one thread: 2ms, or a share of the parent's (12%)"] = (
+        None
+    )
     prefer: Annotated[
         Literal["both", "size", "latency", "throughput"], "what is wanted small: bytes times milliseconds, or one; or most rows a second"
     ] = "both"
