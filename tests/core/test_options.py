@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import pytest
 
 from penjing.core.errors import OptionError
-from penjing.core.options import Between, Bytes, Duration, Floor, build, flags
+from penjing.core.options import Between, Bytes, Duration, Floor, Latency, build, flags
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Outer:
     most: Annotated[Bytes | None, "most bytes"] = None
     time: Annotated[Duration | None, "a time"] = None
     floor: Annotated[Floor, "a floor"] = Floor("1.0")
+    slowest: Annotated[Latency | None, "a latency"] = None
     on: Annotated[bool, "a switch"] = True
     size: Annotated[int | Literal["auto"], "a size", Between(1, 100)] = 10
     inner: Inner = Inner(rate=0.25)
@@ -37,7 +38,7 @@ class Settings:
 
 def test_flags_are_the_fields_with_the_defaults_of_the_nested_instance():
     found = {flag.name: flag.default for flag in flags(Outer)}
-    assert list(found) == ["count", "names", "where", "most", "time", "floor", "on", "size", "rate", "kind"]
+    assert list(found) == ["count", "names", "where", "most", "time", "floor", "slowest", "on", "size", "rate", "kind"]
     assert found["rate"] == 0.25 and found["kind"] == "a"
 
 
@@ -54,6 +55,7 @@ SAME = {
     "most": ("2kB", 2000),
     "time": ("1.5m", 90.0),
     "floor": (3.0, "3.0"),
+    "slowest": (" 12.5%", "12.5%"),
     "on": ("no", False),
     "rate": ("1e-1", 0.1),
     "kind": ("b", "b"),
@@ -89,6 +91,9 @@ BAD = [
     ("time", "soon", "90s, 30m or 2h"),
     ("floor", "101%", "points such as 1.0 or a share such as 3%"),
     ("floor", "-1", "points"),
+    ("slowest", "0ms", "2ms or a share such as 12%"),
+    ("slowest", "-3%", "2ms or a share such as 12%"),
+    ("slowest", "2 hours", "2ms or a share such as 12%"),
     ("on", "maybe", "yes or no"),
     ("size", "aut", "a whole number or auto, 1 to 100"),
     ("size", "101", "a whole number or auto, 1 to 100"),

@@ -25,8 +25,9 @@ def quantized(text_parent, reviews, tmp_path_factory, runtime):
 def test_an_engine_without_the_interpreter_has_a_lane_for_each_thread_and_says_what_it_says_alone(quantized):
     draw = random.Random(0)
     texts = [" ".join(draw.choices(WORDS, k=draw.randint(1, 40))) for _ in range(60)]
-    one, three = (Hosted("text", quantized, Runtime(threads=threads, quiet=True)) for threads in (1, 3))
+    one, three = (Hosted("text", quantized, Runtime(threads=threads, quiet=True), shared=True) for threads in (1, 3))
     assert (one.lanes, three.lanes) == (1, 3)
+    assert Hosted("text", quantized, Runtime(threads=3, quiet=True)).lanes == 1  # who asks alone has all threads
     rows = [one.encode({"text": text}) for text in texts]
     alone = [one.answer([row], probabilities=True)[0] for row in rows]
 
@@ -43,7 +44,7 @@ def test_an_engine_without_the_interpreter_has_a_lane_for_each_thread_and_says_w
 
 def test_a_model_of_torch_has_lanes_from_when_rows_of_different_length_were_asked(text_parent):
     base = ModelDir.open(text_parent)
-    alone, hosted = (Hosted("text", base, Runtime(threads=threads, quiet=True)) for threads in (1, 2))
+    alone, hosted = (Hosted("text", base, Runtime(threads=threads, quiet=True), shared=True) for threads in (1, 2))
     rows = [hosted.encode({"text": " ".join(WORDS[:length])}) for length in (1, 1, 2, 2, 3, 5, 8, 13, 4)]
     true = [alone.answer([row], probabilities=True)[0] for row in rows]
 

@@ -135,6 +135,25 @@ def test_shapes_are_timed_before_any_is_trained_and_limits_leave_only_what_fits(
     assert all(0 < c.bytes <= most and c.latency_ms > 0 and c.model is None for c in seen["candidates"])
 
 
+@pytest.mark.parametrize(("most", "fits"), [("12%", [2.0, 1.0]), ("12.5 ms", [3.0, 2.0, 1.0]), ("1ms", [1.0])])
+def test_a_latency_is_a_time_or_a_share_of_what_the_parent_takes(most, fits):
+    from types import SimpleNamespace
+
+    options = SimpleNamespace(max_bytes=None, max_latency=most, prefer="latency")
+    shapes = [_search.Candidate(str(ms), bytes=1, latency_ms=ms, parent_ms=20.0) for ms in (1.0, 2.0, 3.0)]
+    assert [c.latency_ms for c in _shapes.promising(shapes, SimpleNamespace(options=options))] == fits
+
+
+def test_rivals_that_cannot_be_compared_in_time_give_way_to_one_as_wide_as_the_parent(tmp_path, runtime):
+    from types import SimpleNamespace
+
+    clock = Clock(100, tmp_path)
+    clock.pace = 10.0
+    search = SimpleNamespace(options=SimpleNamespace(training=SimpleNamespace(epochs=8)), clock=clock, runtime=runtime)
+    narrow, wide = (_search.Candidate(str(words), (("distill", words),), work=1.0) for words in ({"hidden": 64}, {"layers": 2}))
+    assert _search.halve([narrow, wide], search) is wide and _search.halve([narrow], search) is narrow
+
+
 ENCODER = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
 SEARCHED = [  # a config; how many shapes; of which some
     (BertConfig(**ENCODER), 25, [{"layers": 5}, {"layers": 2, "ffn": 384}, {"hidden": 288}, {"ffn": 768, "hidden": 192}]),

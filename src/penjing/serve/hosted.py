@@ -33,21 +33,21 @@ class Hosted:
     """One loaded model.
 
     task, processor   of the directory; `encode` may be called by one thread at a time, `answer` by `lanes`
-    lanes             threads that can each compute a batch of their own, so that a row waits for none under way: those of an engine that
-                      computes without the interpreter, as a model of torch does from when it is traced
+    shared            whether several threads ask it, as a server's do
+    lanes             how many of them can each compute a batch of their own, so that a row waits for none under way: all of an engine that
+                      computes without the interpreter, as a model of torch does from when it is traced; then each has one thread
     pads              whether its engine computes a batch as long as its longest row
     """
 
-    def __init__(self, name: str, base: ModelDir, runtime: Runtime):
+    def __init__(self, name: str, base: ModelDir, runtime: Runtime, shared: bool = False):
         self.name, self.base, self.runtime = name, base, runtime
         self.task = load.task_for(base)
         self.processor = load.load_processor(base, self.task)
-        threads = runtime.threads or torch.get_num_threads()
-        self.lanes = threads if base.engine == "onnxruntime" and not self.task.generates else 1
+        self._threads = (runtime.threads or torch.get_num_threads()) if shared and not self.task.generates else 1
+        self.lanes = self._threads if base.engine == "onnxruntime" else 1
         self.backend = open_backend(base, self.task, runtime, threads=1 if self.lanes > 1 else None)
-        traceable = isinstance(self.backend, TorchBackend) and runtime.device == "cpu" and not self.task.generates
-        self._noted: dict[int, Entries] | None = {} if traceable and threads > 1 else None
-        self._threads = threads
+        traceable = isinstance(self.backend, TorchBackend) and runtime.device == "cpu" and self._threads > 1
+        self._noted: dict[int, Entries] | None = {} if traceable else None
         self.pads = base.engine != "onnxruntime"  # which computes it in pieces of like length
 
     def encode(self, row: Example, processor: Any = None) -> Entries:

@@ -205,7 +205,7 @@ class Models:
             raise OptionError(f"--store cannot be {str(options.store)!r}: there is no such folder", wanted=wanted, fix=fix)
         load.require_device(runtime)
         for name, base in names_of([ModelDir.open(source, runtime) for source in sources]).items():
-            self._served[name] = Served(Hosted(name, base, runtime), options, metrics)
+            self._served[name] = Served(Hosted(name, base, runtime, shared=True), options, metrics)
 
     def __iter__(self) -> Any:
         return iter(self._served.values())
@@ -271,7 +271,9 @@ class Models:
             await asyncio.sleep(NEWS_S)
 
     def _opened(self, name: str, source: Path) -> Served:
-        return Served(Hosted(name, ModelDir.open(source, self.runtime), self.runtime), self.options, self.metrics, at_start=False)
+        return Served(
+            Hosted(name, ModelDir.open(source, self.runtime), self.runtime, shared=True), self.options, self.metrics, at_start=False
+        )
 
     def _source(self, name: str) -> Path:
         """Where a model lies: what is served already where it was, any other in the store."""
