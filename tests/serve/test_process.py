@@ -65,7 +65,8 @@ def test_it_starts_answers_and_drains_on_sigterm(start, text_parent):
     stopping.set()
     for thread in threads:
         thread.join()
-    assert answers.count(200) > 8 and {*map(type, answers)} <= {int, ConnectionRefusedError, ConnectionResetError}, answers
+    late = {ConnectionRefusedError, ConnectionResetError, BrokenPipeError}  # by how far a request came that nobody accepted
+    assert answers.count(200) > 8 and {*map(type, answers)} <= {int, *late}, answers
     assert sum(line["status"] == 200 for line in server.lines()) == answers.count(200) + 1, "what was computed was answered"
 
 
