@@ -28,7 +28,7 @@ import pyarrow.parquet
 import torch
 
 from penjing import cli
-from penjing.core.runtime import resident_bytes
+from penjing.core.runtime import mapped_bytes, resident_bytes
 from penjing.core.tables import TABLES
 from penjing.engine import measure, train
 from penjing.engine.heap import give_back
@@ -127,8 +127,7 @@ def _run(case: Case, words: str, threads: int, folder: Path, out: Path, held: bo
     gc.collect()
     give_back()
     if held:
-        told = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-        resource.setrlimit(resource.RLIMIT_DATA, (int(told["VmData"].split()[0]) * 1024 + case.spare, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_DATA, (mapped_bytes() + case.spare, resource.RLIM_INFINITY))
     before, peak, done, main = resident_bytes(), [0], threading.Event(), threading.get_ident()
 
     def watch() -> None:

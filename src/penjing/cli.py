@@ -388,7 +388,7 @@ def _run_recipe(parser: Parser, words: list[str]) -> str:
     told = [f"── {name}\n{card.summary(report)}" for name, _, report in done]
     compared = beside.text([(name, report) for name, _, report in done])
     told += [f"── beside each other\n{compared}"] if compared else []
-    answering = [model.path for _, model, _ in done if model.engine == "torch" or not find.find("tasks", str(model.task)).TASK.generates]
+    answering = [model.path for _, model, _ in done if model.writes or not find.find("tasks", str(model.task)).TASK.generates]
     following = [f"  open {last.parent / 'report.html'}", f"  penjing card {first} {last}"]
     following += [f"  penjing predict {path} INPUT" for path in answering[-1:]]
     return "\n\n".join(told) + "\n\nnext\n" + "\n".join(following)

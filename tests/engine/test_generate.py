@@ -3,17 +3,29 @@
 import pytest
 import torch
 from scipy.stats import chisquare
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, MarianConfig, MarianMTModel
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MarianConfig,
+    MarianMTModel,
+    MistralConfig,
+    MistralForCausalLM,
+)
 from transformers.cache_utils import DynamicLayer
 
 from penjing.core.contracts import Batch
 from penjing.core.errors import ModelError, OptionError
 from penjing.core.generation import OWN, Generation
+from penjing.core.model_dir import ModelDir
 from penjing.core.new_text import NewText
 from penjing.engine import cache, tokenizers
 from penjing.engine.backends.onnxruntime import OnnxRuntimeBackend
 from penjing.engine.backends.torch import TorchBackend
+from penjing.engine.decoding import begins, joins
 from penjing.engine.generate import drawing
+from penjing.methods.quantize._graph import export, quiet
 
 TEXTS = ["a man on a horse .", "two dogs run", "the women of the village sing a song together .", "no"]
 SAID = {"vocab_size": 300, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}
@@ -45,9 +57,13 @@ MODELS = {"gpt2": gpt2, "llama": llama, "marian": marian}
 
 @pytest.fixture(params=MODELS)
 def model(request):
-    """Drawn so wide that it writes this and that, and its end now and then."""
+    return wide(MODELS[request.param])
+
+
+def wide(make):
+    """A model drawn so wide that it writes this and that, and its end now and then."""
     torch.manual_seed(1)
-    made = MODELS[request.param]().eval()
+    made = make().eval()
     with torch.no_grad():
         for name, weight in made.named_parameters():
             if weight.ndim == 2:
@@ -118,11 +134,38 @@ def test_no_more_is_written_than_the_model_has_positions(model, tokenizer):
     assert len(lengths) == 64 - prompt
 
 
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+@pytest.mark.parametrize("settings", [{}, {"num_beams": 3}])
+def test_a_decoder_that_is_a_graph_writes_what_its_model_does(kind, settings, tokenizer, tmp_path):
+    model = wide(MODELS[kind])
+    batch = prompts(tokenizer, TEXTS)
+    with quiet():
+        (tmp_path / "model.onnx").write_bytes(export(model, batch.inputs, writes=True).SerializeToString())
+    model.config.save_pretrained(tmp_path)
+    model.generation_config.save_pretrained(tmp_path)
+    graph = OnnxRuntimeBackend(str(tmp_path / "model.onnx"), 2, "fp32")
+    chosen = Generation(max_new_tokens=12, beams=settings.get("num_beams"))
+    written = graph.writing(ModelDir(tmp_path, {}), chosen, 0).generate(batch, tokenizer)
+    assert written == [theirs(model, tokenizer, text, max_new_tokens=12, do_sample=False, **settings) for text in TEXTS]
+    there = batch.inputs["attention_mask"].bool()
+    with torch.no_grad():
+        assert (graph(**batch.inputs).logits - model(**batch.inputs).logits)[there].abs().max() < 1e-3
+    assert begins(graph.model) and joins(graph.model)
+
+
+def test_a_decoder_that_forgets_tokens_is_no_graph_that_writes(tokenizer):
+    sizes = {"num_hidden_layers": 1, "hidden_size": 32, "num_attention_heads": 2, "num_key_value_heads": 2, "intermediate_size": 32}
+    forgetting = MistralForCausalLM(MistralConfig(**sizes, sliding_window=8, head_dim=16, **SAID)).eval()
+    with quiet():
+        graph = export(forgetting, prompts(tokenizer, TEXTS).inputs, writes=True)
+    assert {entry.name for entry in graph.graph.input} == {"input_ids", "attention_mask"}
+
+
 def test_an_engine_without_generation_says_so_in_three_parts():
     engine = object.__new__(OnnxRuntimeBackend)
     with pytest.raises(ModelError) as raised:
         engine.generate(Batch({}, {}, torch.empty(0)), None)
-    assert raised.value.problem == "onnxruntime does not write token by token" and raised.value.wanted and raised.value.fix
+    assert "does not write token by token" in raised.value.problem and raised.value.wanted and raised.value.fix
 
 
 def test_beams_and_draws_exclude_each_other():

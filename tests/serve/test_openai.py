@@ -27,7 +27,9 @@ SIZES["vectors"] = ("bert-tiny", "feature-extraction")
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """Two that write, with and without a chat template, one that translates and one that embeds: name -> directory; drawn, not trained."""
+    """Name -> directory, drawn and not trained: two that write, with and without a chat template, the first in int8 too, one that translates
+    and one that embeds.
+    """
     draw, folder = random.Random(0), tmp_path_factory.mktemp("served")
     lines = [f"The {draw.choice(['old', 'small'])} {draw.choice(['dog', 'cat'])} sings in garden {draw.randrange(100)}." for _ in range(99)]
     rows = [{"text": line, "translation": [line.upper()], "sentence1": line, "sentence2": line[4:]} for line in lines]
@@ -43,7 +45,9 @@ def models(tmp_path_factory):
         if name == "plain":
             loaded.processor.chat_template = None
         load.save(loaded, folder / name)
-    return {name: folder / name for name in SIZES}
+    (folder / "rows.jsonl").write_text("".join(json.dumps({"text": row["text"]}) + "\n" for row in rows))
+    penjing.quantize(folder / "gpt", folder / "rows.jsonl", out=folder / "small", runtime=Runtime(quiet=True))
+    return {name: folder / name for name in (*SIZES, "small")}
 
 
 @pytest.fixture(scope="module")
@@ -66,22 +70,24 @@ def offline(model, runtime, text, **words):
     return penjing.predict(model, text, runtime=runtime, **words)[0]["value"]
 
 
-def test_openai_s_client_completes_a_text_as_predict_does(theirs, models, runtime):
-    found = theirs.completions.create(model="gpt", prompt=PROMPT, max_tokens=12, temperature=0)
-    assert found.choices[0].text == offline(models["gpt"], runtime, PROMPT, max_new_tokens=12)
-    assert found.choices[0].finish_reason == "length" and found.object == "text_completion" and found.model == "gpt"
+@pytest.mark.parametrize("name", ["gpt", "small"])
+def test_openai_s_client_completes_a_text_as_predict_does(theirs, models, runtime, name):
+    found = theirs.completions.create(model=name, prompt=PROMPT, max_tokens=12, temperature=0)
+    assert found.choices[0].text == offline(models[name], runtime, PROMPT, max_new_tokens=12)
+    assert found.choices[0].finish_reason == "length" and found.object == "text_completion" and found.model == name
     assert found.usage.completion_tokens == 12 and found.usage.total_tokens == 12 + found.usage.prompt_tokens
 
 
-def test_it_streams_the_same_text_in_pieces_and_counts_tokens_where_asked(theirs, models, runtime):
-    asked = {"model": "gpt", "prompt": [PROMPT, "The small cat"], "max_tokens": 12, "temperature": 0}
+@pytest.mark.parametrize("name", ["gpt", "small"])
+def test_it_streams_the_same_text_in_pieces_and_counts_tokens_where_asked(theirs, models, runtime, name):
+    asked = {"model": name, "prompt": [PROMPT, "The small cat"], "max_tokens": 12, "temperature": 0}
     parts = [*theirs.completions.create(**asked, stream=True, stream_options={"include_usage": True})]
     texts, ends = ["", ""], {}
     for part in parts[:-1]:
         texts[part.choices[0].index] += part.choices[0].text
         ends[part.choices[0].index] = part.choices[0].finish_reason
     assert texts == [choice.text for choice in theirs.completions.create(**asked).choices]
-    assert texts[0] == offline(models["gpt"], runtime, PROMPT, max_new_tokens=12) and ends == {0: "length", 1: "length"}
+    assert texts[0] == offline(models[name], runtime, PROMPT, max_new_tokens=12) and ends == {0: "length", 1: "length"}
     assert parts[-1].choices == [] and parts[-1].usage.completion_tokens == 24 and len(parts) > 8
 
 
@@ -216,7 +222,8 @@ def test_its_schema_names_the_models_that_can(here):
     paths = here.get("/openapi.json").json()["paths"]
     can = {path: paths[f"/v1/{path}"]["post"]["requestBody"]["content"]["application/json"]["schema"]["properties"]["model"]["enum"]
            for path in ("chat/completions", "completions", "embeddings")}  # fmt: skip
-    assert can == {"chat/completions": ["gpt", "plain"], "completions": ["gpt", "plain", "upper"], "embeddings": ["vectors"]}
+    writing = ["gpt", "plain", "upper", "small"]
+    assert can == {"chat/completions": ["gpt", "plain", "small"], "completions": writing, "embeddings": ["vectors"]}
 
 
 def test_a_template_that_refuses_a_chat_says_why(here):

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 
 import pytest
 
@@ -61,7 +62,7 @@ def test_it_goes_on_with_a_text_in_the_same_way_each_time_and_another_model_goes
     assert len(further.lineage) == 2 and more.after["perplexity"].value < 1.1 * report.after["perplexity"].value
 
 
-def test_it_becomes_another_kind_of_model_fewer_blocks_and_int8(grown, story, runtime, tmp_path):
+def test_it_becomes_another_kind_of_model_fewer_blocks_and_int8_which_writes(grown, story, runtime, tmp_path, capsys):
     model, _ = grown
     brief = {"epochs": 0.3, "batch_rows": 8, "runtime": runtime}
     llama, report = penjing.distill(model, story, student="new:llama-tiny", out=tmp_path / "llama", **brief)
@@ -70,8 +71,14 @@ def test_it_becomes_another_kind_of_model_fewer_blocks_and_int8(grown, story, ru
     assert fewer.config["n_layer"] == 1
     assert all(json.loads((made.path / "generation_config.json").read_text())["temperature"] == 0.8 for made in (model, llama, fewer))
     small, report = penjing.quantize(model, story, engine="onnxruntime", out=tmp_path / "int8", runtime=runtime)
-    assert small.bytes() < 0.5 * model.bytes() and report.after["accuracy"].value > report.before["accuracy"].value - 0.05
+    assert small.bytes() < 0.35 * model.bytes() and report.after["accuracy"].value > report.before["accuracy"].value - 0.05
     assert abs(penjing.evaluate(small, story, rows="tune", runtime=runtime).after["accuracy"].value - report.after["accuracy"].value) < 1e-6
+    assert report.facts["samples"][0]["child"] and json.loads((small.path / "generation_config.json").read_text())["temperature"] == 0.8
+    (answer,) = penjing.predict(small, ["The old"], max_new_tokens=20, temperature=0, runtime=runtime)
+    code = re.search("```python\n(.*?)```", (small.path / "README.md").read_text("utf-8"), re.DOTALL)[1]
+    capsys.readouterr()
+    exec(code.replace("Any text.", "The old"), {})
+    assert capsys.readouterr().out == answer["value"]
 
 
 def test_it_learns_to_answer_in_a_chat(grown, runtime, tmp_path):

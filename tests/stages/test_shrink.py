@@ -140,8 +140,8 @@ def test_a_latency_is_a_time_or_a_share_of_what_the_parent_takes(most, fits):
     from types import SimpleNamespace
 
     options = SimpleNamespace(max_bytes=None, max_latency=most, prefer="latency")
-    shapes = [_search.Candidate(str(ms), bytes=1, latency_ms=ms, parent_ms=20.0) for ms in (1.0, 2.0, 3.0)]
-    assert [c.latency_ms for c in _shapes.promising(shapes, SimpleNamespace(options=options))] == fits
+    shapes = [_search.Candidate(str(ms), bytes=1, latency_ms=ms) for ms in (1.0, 2.0, 3.0)]
+    assert [c.latency_ms for c in _shapes.promising(shapes, 20.0, SimpleNamespace(options=options))] == fits
 
 
 def test_rivals_that_cannot_be_compared_in_time_give_way_to_one_as_wide_as_the_parent(tmp_path, runtime):

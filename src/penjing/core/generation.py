@@ -40,3 +40,6 @@ class Generation:
 
 OWN = Generation()
 """Everything as the model's own settings have it."""
+
+PAST, PRESENT = "past_key_values.", "present."
+"""What the names begin with, in a graph that writes, of what attention keeps of earlier tokens, as it is given and as it comes back."""

@@ -131,6 +131,11 @@ class ModelDir:
         return self.meta.get("engine", "torch")
 
     @property
+    def writes(self) -> bool:
+        """Whether its engine can be asked token by token, as tasks that write ask."""
+        return self.engine == "torch" or bool(self.meta.get("writes"))
+
+    @property
     def precision(self) -> str | None:
         """Of its weights, where penjing stored them otherwise than in fp32."""
         return self.meta.get("precision")

@@ -66,8 +66,13 @@ def _under_limit() -> int:
     limit, _ = resource.getrlimit(resource.RLIMIT_DATA)
     if limit == resource.RLIM_INFINITY:
         return sys.maxsize
+    return limit - mapped_bytes()
+
+
+def mapped_bytes() -> int:
+    """What Linux holds against the limit of data of this process."""
     told = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return limit - int(told["VmData"].split()[0]) * 1024
+    return int(told["VmData"].split()[0]) * 1024
 
 
 def resident_bytes() -> int:

@@ -128,7 +128,7 @@ def _use(report: Report, meta: dict[str, Any]) -> str:
     task = report.facts.get("task")
     if not task:
         return ""
-    code = snippet(task, report.model.get("engine", "torch"), str(report.model["path"]), meta["config"])
+    code = snippet(task, report.model.get("engine", "torch"), str(report.model["path"]), meta["config"], bool(meta.get("writes")))
     brings = " It brings one file of code of its own, which `trust_remote_code=True` lets run; read it first."
     own = brings if "auto_map" in meta["config"] else ""
     return f"Without penjing:{own}\n\n```python\n{code}```"

@@ -28,6 +28,7 @@ from penjing.core.model_dir import ModelDir
 from penjing.core.openvino import openvino
 from penjing.core.runtime import for_children
 from penjing.engine import few_bits
+from penjing.engine.graph_decoder import from_nothing
 
 TOLERANCE = 1e-4  # of the largest logit; a row alone and in a batch differ by about 1e-6, damaged weights by far more
 
@@ -173,8 +174,10 @@ def _by_onnxruntime(request: dict[str, Any], inputs: _Outputs) -> tuple[_Outputs
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = request["threads"]
     session = onnxruntime.InferenceSession(str(Path(request["path"], "model.onnx")), options, providers=["CPUExecutionProvider"])
-    takes = {node.name for node in session.get_inputs()}
-    found = session.run(request["reads"], {name: value.numpy() for name, value in inputs.items() if name in takes})
+    entries = session.get_inputs()
+    takes = {node.name for node in entries}
+    given = {name: value.numpy() for name, value in inputs.items() if name in takes}
+    found = session.run(request["reads"], from_nothing(entries, given))
     return dict(zip(request["reads"], map(torch.from_numpy, found))), []
 
 

@@ -43,7 +43,7 @@ def written(bases: Mapping[str, ModelDir], task: Task, rows: Sequence[Example], 
     found: list[dict[str, str]] = [{"text": text} for text in beginnings(task, rows)]
     asked = [task.row_of(each["text"]) for each in found]
     for name, base in bases.items():
-        if base.engine == "torch":
+        if base.writes:
             encoded = Encoded(asked, task, load_processor(base, task))
             for each, said in zip(found, answer(open_backend(base, task, runtime, generation=SHORT), task, encoded)):
                 each[name] = said.value

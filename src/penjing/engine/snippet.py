@@ -44,6 +44,24 @@ inputs = processor({example}, return_tensors="np"{more})
 labels = json.loads((folder / "config.json").read_text("utf-8"))["id2label"]
 {answer}
 """
+_WRITING_ONNXRUNTIME = """\
+from pathlib import Path
+
+import numpy
+import onnxruntime
+from transformers import {processor}
+{imports}
+folder = Path({folder})  # or where you put it
+processor = {processor}.from_pretrained(folder)
+session = onnxruntime.InferenceSession(folder / "model.onnx")
+inputs = processor({example}, return_tensors="np"{more})
+tokens, mask = inputs["input_ids"], inputs["attention_mask"]
+kept = {{entry.name: numpy.zeros((1, entry.shape[1], 0, entry.shape[3]), "float32") for entry in session.get_inputs()[2:]}}
+for _ in range(20):
+    {names}, *kept_now = session.run(None, {{"input_ids": tokens, "attention_mask": mask, **kept}})
+    tokens, mask, kept = {names}[:, -1:].argmax(-1), numpy.append(mask, [[1]], axis=1), dict(zip(kept, kept_now))
+    print(processor.decode(tokens[0]), end="")
+"""
 _OPENVINO = """\
 import json
 from pathlib import Path
@@ -77,12 +95,13 @@ _BY_MEDIA = {  # what the code imports, the question, what the processor is told
 _ENGINES = {"torch": _TORCH, "onnxruntime": _ONNXRUNTIME, "openvino": _OPENVINO}
 
 
-def snippet(task: str, engine: str, folder: str, config: dict[str, Any]) -> str:
+def snippet(task: str, engine: str, folder: str, config: dict[str, Any], writes: bool = False) -> str:
     """How to ask a model directory one question without penjing.
 
     engine    what opens `folder`: "torch", "onnxruntime" or "openvino"
     config    config.json: its auto_map says whether the directory brings code, its num_channels how pictures are read, its
               dtype in what they are given
+    writes    whether an artefact of onnxruntime can be asked token by token
     """
     kind = find("tasks", task).TASK
     mode = "L" if config.get("num_channels") == 1 else "RGB"
@@ -92,7 +111,8 @@ def snippet(task: str, engine: str, folder: str, config: dict[str, Any]) -> str:
     threshold = config.get("threshold", 0.5)  # a chance, of which the logit is the logarithm of the odds
     taken = "outputs.{}" if engine == "torch" else 'outputs["{}"]'
     label = "model.config.id2label[i]" if engine == "torch" else "labels[str(i)]"
-    template = _WRITING if kind.generates and engine == "torch" else _ENGINES[engine]
+    writing = {"torch": _WRITING, **({"onnxruntime": _WRITING_ONNXRUNTIME} if writes else {})} if kind.generates else {}
+    template = (_ENGINES | writing)[engine]
     return template.format(
         model=kind.auto_model.__name__,
         processor=kind.auto_processor.__name__,

@@ -17,7 +17,6 @@ from penjing.core.media import leads_out
 from penjing.core.model_dir import ModelDir
 from penjing.core.runtime import Runtime, cores
 from penjing.engine import load
-from penjing.engine.backends.torch import TorchBackend
 from penjing.serve import Options
 from penjing.serve.batching import Batcher
 from penjing.serve.errors import Refused
@@ -179,7 +178,7 @@ def require_whole(stream: Stream) -> None:
 
 
 def _writer(hosted: Hosted, options: Options, metrics: Metrics) -> Writer | None:
-    if not hosted.task.generates or not isinstance(hosted.backend, TorchBackend) or has_beams(hosted.backend.model, OWN):
+    if not hosted.task.generates or hosted.backend.model is None or has_beams(hosted.backend.model, OWN):
         return None
     return Writer(
         hosted.name, hosted.backend, hosted.task, hosted.processor, most_rows=options.batch_rows, queue=options.queue,

@@ -22,7 +22,7 @@ from penjing.core.collate import ROW
 from penjing.core.contracts import Task
 from penjing.core.errors import ModelError
 from penjing.core.generation import OWN, Generation
-from penjing.engine.backends.torch import TorchBackend
+from penjing.engine.backends import Backend
 from penjing.engine.batches import on_device
 from penjing.engine.decoding import Decoding, begins, joins
 from penjing.engine.generate import Choose, drawing, likeliest, processors, settings_of, to_the_left
@@ -163,9 +163,10 @@ class Writer:
     """
 
     def __init__(
-        self, name: str, backend: TorchBackend, task: Task, processor: Any, *, most_rows: int = 32, queue: int = 1024,
+        self, name: str, backend: Backend, task: Task, processor: Any, *, most_rows: int = 32, queue: int = 1024,
         seen: Callable[[int, int, float, int], None] = lambda *_: None,
     ):  # fmt: skip
+        assert backend.model is not None
         self._model, self._task, self._processor = backend.model, task, processor
         self._most_rows, self._queue, self._threads, self._seen = most_rows, queue, backend.threads, seen
         with torch.inference_mode(), torch_threads(self._threads), quiet_transformers():

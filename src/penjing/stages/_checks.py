@@ -388,7 +388,7 @@ def _require_computed(stage: str, options: Any, task: type[Task]) -> None:
     elsewhere = stage == "quantize" and "torch" not in find("methods.quantize", options.method).ENGINES
     if task.generates and not task.self_supervised and (elsewhere or vars(options).get("quantize")):
         raise TaskError(
-            "engines of quantized models compute outputs and do not write token by token, as answers of this task are",
+            "engines of quantized models do not write token by token what a model with an encoder and a decoder answers",
             wanted="distill or prune" if stage == "quantize" else f"{stage} without quantizing",
             fix="--method rtn or bf16 is for torch, which writes" if stage == "quantize" else "pass --no-quantize",
         )

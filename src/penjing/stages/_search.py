@@ -53,7 +53,6 @@ class Candidate:
     """One shape of the search.
 
     steps     what makes it of `Search.whole`
-    parent_ms of its parent, asked in turn with it
     batch_ms  for many rows at once, measured where throughput is wanted
     work      numbers that are multiplied for each token or pixel, about: what its training takes
     status    what became of it: "not trained", "not tested", "failed", "proven"
@@ -63,7 +62,6 @@ class Candidate:
     steps: tuple[Step, ...] = ()
     bytes: int = 0
     latency_ms: float = 0.0
-    parent_ms: float = 0.0
     batch_ms: float = 0.0
     work: float = 0.0
     model: ModelDir | None = None

@@ -70,18 +70,19 @@ def _sizes(model: Any, parts: Anatomy, name: str, shares: Sequence[float]) -> li
     return [number for number in numbers if number < there]
 
 
-def time_untrained(candidates: list[Candidate], search: Search) -> None:
-    """Bytes, milliseconds and work of every shape as it would be deployed, before any is trained."""
+def time_untrained(candidates: list[Candidate], search: Search) -> float:
+    """Bytes, milliseconds and work of every shape as it would be deployed, before any is trained; milliseconds of the parent in turn."""
     noted = search.work / "timing.json"
     if not noted.exists():
-        measures = _timed(candidates, search)
-        write_text(noted, json.dumps(measures))
+        write_text(noted, json.dumps(_timed(candidates, search)))
         search.clock.note()
-    for candidate, measured in zip(candidates, json.loads(noted.read_text("utf-8"))):
+    parent_ms, measures = json.loads(noted.read_text("utf-8"))
+    for candidate, measured in zip(candidates, measures):
         vars(candidate).update(measured)
+    return float(parent_ms)
 
 
-def _timed(candidates: list[Candidate], search: Search) -> list[dict[str, float]]:
+def _timed(candidates: list[Candidate], search: Search) -> tuple[float, list[dict[str, float]]]:
     task, tune, runtime = search.task, search.data.role("tune"), search.runtime
     whole, folders, found = load.load(search.whole, task, runtime), [], []
     for candidate in track(candidates, "timing untrained shapes", len(candidates), runtime.quiet):
@@ -94,12 +95,11 @@ def _timed(candidates: list[Candidate], search: Search) -> list[dict[str, float]
         tables = {id(m.weight): m.weight.numel() for m in smaller.model.modules() if isinstance(m, Embedding)}
         found.append({"bytes": folders[-1].bytes(), "work": smaller.parameters - sum(tables.values())})
     (parent, *measures), _ = appraise.compare_latency([search.base, *folders], task, tune, runtime)
-    beside = {"parent_ms": parent["latency_ms"].value}
-    told = [{**each, **beside, "latency_ms": m["latency_ms"].value} for each, m in zip(found, measures)]
+    told = [{**each, "latency_ms": m["latency_ms"].value} for each, m in zip(found, measures)]
     if search.options.prefer == "throughput":
         batches = appraise.throughput(folders, task, tune, runtime)
         told = [{**each, "batch_ms": taken.median.value} for each, taken in zip(told, batches)]
-    return told
+    return parent["latency_ms"].value, told
 
 
 def _untrained(candidate: Candidate, whole: Any, search: Search) -> Any:
@@ -113,14 +113,13 @@ def _untrained(candidate: Candidate, whole: Any, search: Search) -> Any:
     return whole
 
 
-def promising(candidates: list[Candidate], search: Search) -> list[Candidate]:
-    """The shapes within the limits, the most costly first.
+def promising(candidates: list[Candidate], parent_ms: float, search: Search) -> list[Candidate]:
+    """The shapes within the limits, of which one may be a share of the parent's milliseconds; the most costly first.
 
     Raises ModelError where there is none.
     """
-    options, slowest = search.options, math.inf
-    if options.max_latency:
-        slowest = milliseconds(options.max_latency, candidates[0].parent_ms)
+    options = search.options
+    slowest = milliseconds(options.max_latency, parent_ms) if options.max_latency else math.inf
     fitting = [c for c in candidates if c.bytes <= (options.max_bytes or math.inf) and c.latency_ms <= slowest]
     if not fitting:
         least = min(candidates, key=lambda c: c.bytes)

@@ -168,8 +168,10 @@ def write_artefact(whole: Any, data: Data, options: Options, engine: str, out: P
     config = {name: value for name, value in whole.model.config.to_diff_dict().items() if name != "auto_map"}  # the engine needs no code
     (out / "config.json").write_text(json.dumps(config, indent=2, default=str) + "\n", "utf-8")
     whole.processor.save_pretrained(out)
+    if facts["writes"]:
+        whole.model.generation_config.save_pretrained(out)
     known = {"task": task_name(task), "labels": task.labels, "engine": engine, "precision": facts["precision"]}
-    model = ModelDir(out, {}).record(**known, wide_sums=facts["wide_sums"])
+    model = ModelDir(out, {}).record(**known, wide_sums=facts["wide_sums"], writes=facts["writes"])
     return model, {**facts, "kernels": int8_kernels(processor()["instructions"])}
 
 

@@ -80,8 +80,8 @@ def shrink(base: ModelDir, task: Task, data: Data, options: Options, *, out: Pat
     search, trimmed = _search.trim(search, floor)
     search, tried = _search.settle_engine(search, engines)
     candidates = _shapes.shapes(search)
-    _shapes.time_untrained(candidates, search)
-    _search.train(_shapes.promising(candidates, search), floor, search)
+    parent_ms = _shapes.time_untrained(candidates, search)
+    _search.train(_shapes.promising(candidates, parent_ms, search), floor, search)
     chosen, sequence = _search.choose(candidates, search)
     shutil.copytree(chosen.model.path, out, ignore=shutil.ignore_patterns(CHECKPOINTS), dirs_exist_ok=True)  # type: ignore[union-attr]
     if not (options.folds or options.floor_agreement):  # which no stage alone has

@@ -27,6 +27,7 @@ ROOM = 4  # of so many parts of a window one is left for the answer to a prompt
 class TextGeneration(Language):
     auto_model, generates = AutoModelForCausalLM, True
     usable = "a column text; or prompt and completion; or messages, of which one is the assistant's"
+    question = '[(processor.bos_token or processor.eos_token) + "Any text."]', ", add_special_tokens=False"
     answer = "print(processor.batch_decode(logits[:, -1].argmax(-1)))  # the next token"
 
     @classmethod

@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 import torch
 from torch import nn
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import BertConfig, BertForSequenceClassification, GPT2Config, GPT2LMHeadModel
 from transformers.modeling_outputs import ImageClassifierOutput
 
 from penjing.core.contracts import Batch
@@ -94,6 +94,7 @@ def batches(*inputs):
 
 
 def make(model, inputs, folder, bits=8):
+    folder.mkdir(exist_ok=True)
     facts = int8.apply(model.eval(), batches(*inputs), int8.Options(embedding_bits=bits), "onnxruntime", folder)
     return Made(model, facts, str(folder / "model.onnx"))
 
@@ -159,6 +160,21 @@ def test_every_large_table_of_a_transformer_is_int8_in_the_file(bert):
     assert bert.facts["quantized"]["Gather"] == embeddings
     assert bert.facts["int8_share"] > 0.99
     assert {entry["why"] for entry in bert.facts["left_fp32"]} == {"small"}
+
+
+def test_a_head_that_is_the_embeddings_is_one_table_of_the_file_whatever_its_bits(tmp_path):
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(GPT2Config(n_layer=1, n_embd=64, n_head=2, vocab_size=1500, n_positions=32)).eval()
+    read = {name: value for name, value in texts(4, 12).items() if name != "token_type_ids"}
+    for bits in (8, 4):
+        made = make(model, [read], tmp_path / f"{bits}", bits)
+        whole = [table for table in made.graph.initializer if table.data_type == onnx.TensorProto.INT8]
+        assert [[*table.dims] for table in whole].count([1500, 64]) == 1 and not any([*table.dims] == [64, 1500] for table in whole)
+        past = {f"past_key_values.0.{part}": torch.zeros(4, 2, 0, 32) for part in ("key", "value")}
+        with torch.inference_mode():
+            true, found = model(**read).logits, made(**read, **past)
+        there = read["attention_mask"].bool()
+        assert torch.cosine_similarity(true[there], found[there], -1).min() > 0.99 and made.facts["writes"]
 
 
 def test_every_convolution_is_int8_in_the_file_and_batch_norms_are_gone(net):

@@ -6,6 +6,8 @@ MissingExtra.
 
 from typing import NoReturn, Protocol
 
+from transformers import PreTrainedModel
+
 from penjing.core.contracts import Model, Task
 from penjing.core.errors import MissingExtra, ModelError
 from penjing.core.find import find
@@ -15,9 +17,16 @@ from penjing.core.runtime import Runtime, processor
 
 
 class Backend(Model, Protocol):
-    """`name` is the engine with its arithmetic, as cards print it: "onnxruntime int8"."""
+    """What the engine has opened.
+
+    name      the engine with its arithmetic, as cards print it: "onnxruntime int8"
+    model     what `generate` of transformers writes with; None where the engine, or the artefact, computes outputs and nothing more
+    threads   that it computes on; None for as many as torch has
+    """
 
     name: str
+    model: PreTrainedModel | None
+    threads: int | None
 
 
 def require(engine: str) -> str:
@@ -61,6 +70,7 @@ def require_wide_sums(base: ModelDir) -> None:
         )
 
 
-def only_torch(engine: str) -> NoReturn:
-    """Raise the ModelError of an engine that computes outputs and writes nothing."""
-    raise ModelError(f"{engine} does not write token by token", wanted="a model of torch", fix="use the model that this one was made from")
+def cannot_write(engine: str) -> NoReturn:
+    """Raise the ModelError of an artefact that computes outputs and writes nothing."""
+    problem, wanted = f"this artefact of {engine} does not write token by token", "a model of torch, or a decoder made for onnxruntime"
+    raise ModelError(problem, wanted=wanted, fix="use the model that this one was made from")

@@ -6,13 +6,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from transformers import AutoConfig, GenerationConfig
 
 from penjing.core.contracts import Batch, Task
 from penjing.core.errors import ModelError, need
-from penjing.core.generation import Generation
+from penjing.core.generation import PRESENT, Generation
 from penjing.core.model_dir import ModelDir
 from penjing.core.runtime import Runtime
-from penjing.engine.backends import only_torch, require_wide_sums
+from penjing.engine.backends import cannot_write, require_wide_sums
+from penjing.engine.generate import generate
+from penjing.engine.graph_decoder import GraphDecoder, from_nothing
 from penjing.engine.pieces import Arrays, in_pieces
 
 library = partial(need, "onnxruntime", "onnx")
@@ -27,14 +30,17 @@ class OnnxRuntimeBackend:
     all threads, of a second session, opened when it is first needed; they do not spin, which would take the processor from others.
     """
 
+    model: GraphDecoder | None = None
+
     def __init__(self, path: str, threads: int | None, precision: str):
-        self._path, self._threads = path, threads or torch.get_num_threads()
+        self._path, self.threads = path, threads or torch.get_num_threads()
         self.session = self._session(1)
-        self.takes = {node.name for node in self.session.get_inputs()}
-        self.gives = {node.name: node.shape for node in self.session.get_outputs()}
+        self._entries = self.session.get_inputs()
+        self.takes = {node.name for node in self._entries}
+        self.gives = {node.name: node.shape for node in self.session.get_outputs() if not node.name.startswith(PRESENT)}
         along = [name for name, shape in self.gives.items() if shape[1:2] == ["sequence"]]
-        each = map if self._threads == 1 else ThreadPoolExecutor(self._threads).map
-        self._whole = partial(in_pieces, self._run, along=along, each=each, threads=self._threads)
+        each = map if self.threads == 1 else ThreadPoolExecutor(self.threads).map
+        self._whole = partial(in_pieces, self._run, along=along, each=each, threads=self.threads)
         self.name = f"onnxruntime {precision}"
 
     def __call__(self, **inputs: Any) -> Any:
@@ -44,10 +50,10 @@ class OnnxRuntimeBackend:
 
     @cached_property
     def _alone(self) -> Any:
-        return self.session if self._threads == 1 else self._session(self._threads)
+        return self.session if self.threads == 1 else self._session(self.threads)
 
     def _run(self, inputs: Arrays, session: Any = None) -> Arrays:
-        return dict(zip(self.gives, (session or self.session).run(list(self.gives), inputs)))
+        return dict(zip(self.gives, (session or self.session).run(list(self.gives), from_nothing(self._entries, inputs))))
 
     def _session(self, threads: int) -> Any:
         runtime = library()
@@ -61,11 +67,25 @@ class OnnxRuntimeBackend:
                 f"{self._path}: onnxruntime cannot open it: {error}", fix="make the artefact again with penjing quantize"
             ) from error
 
+    def writing(self, base: ModelDir, generation: Generation, seed: int) -> "OnnxRuntimeBackend":
+        """The same, able to write as a directory's settings and `generation` have it, with draws from a seed."""
+        names = [node.name for node in self.session.get_outputs()]
+
+        def run(inputs: Arrays) -> Arrays:
+            return dict(zip(names, self._alone.run(names, from_nothing(self._entries, inputs))))
+
+        config, settings = AutoConfig.from_pretrained(base.path), GenerationConfig.from_pretrained(base.path)
+        self.model, self.generation, self.seed = GraphDecoder(config, settings, run, names[1:]), generation, seed
+        return self
+
     def generate(self, batch: Batch, processor: Any) -> list[str]:
-        only_torch("onnxruntime")
+        if self.model is None:
+            cannot_write("onnxruntime")
+        return generate(self.model, batch, processor, self.generation, self.seed)
 
 
 def open(base: ModelDir, task: Task, runtime: Runtime, threads: int | None, generation: Generation) -> OnnxRuntimeBackend:
     """Open model.onnx; needs no torch module."""
     require_wide_sums(base)
-    return OnnxRuntimeBackend(str(base.path / "model.onnx"), threads or runtime.threads, base.meta.get("precision", "fp32"))
+    backend = OnnxRuntimeBackend(str(base.path / "model.onnx"), threads or runtime.threads, base.meta.get("precision", "fp32"))
+    return backend.writing(base, generation, runtime.seed) if base.writes else backend

@@ -11,7 +11,7 @@ from penjing.core.generation import Generation
 from penjing.core.model_dir import ModelDir
 from penjing.core.openvino import openvino as library
 from penjing.core.runtime import Runtime
-from penjing.engine.backends import only_torch, require_wide_sums
+from penjing.engine.backends import cannot_write, require_wide_sums
 
 FILE = "openvino_model.xml"
 
@@ -22,8 +22,10 @@ class OpenVinoBackend:
     What is not int8 is computed in fp32 on every processor: left to itself the engine takes bf16 where it can, and logits move by 0.05.
     """
 
+    model = None
+
     def __init__(self, path: str, threads: int | None, precision: str):
-        core = library().Core()
+        core, self.threads = library().Core(), threads
         settings = {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": threads or 0, "ENABLE_CPU_PINNING": False}
         try:
             self.request = core.compile_model(path, "CPU", settings).create_infer_request()
@@ -41,7 +43,7 @@ class OpenVinoBackend:
         return SimpleNamespace(**{name: torch.from_numpy(found[name]) for name in self.gives})
 
     def generate(self, batch: Batch, processor: Any) -> list[str]:
-        only_torch("openvino")
+        cannot_write("openvino")
 
 
 def open(base: ModelDir, task: Task, runtime: Runtime, threads: int | None, generation: Generation) -> OpenVinoBackend:

@@ -17,10 +17,12 @@ from typing import Any
 import numpy
 import torch
 from torch.export import Dim
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, bidirectional_mask_function, eager_mask
 
 from penjing.core.errors import need
+from penjing.core.generation import PAST, PRESENT
 from penjing.methods.quantize._cells import CELLS, exportable
 
 OPSET = 20
@@ -44,27 +46,66 @@ class _Outputs(torch.nn.Module):
         return tuple(found[name] for name in self.reads)
 
 
-def export(model: torch.nn.Module, inputs: dict[str, torch.Tensor], reads: Sequence[str] = ("logits",)) -> Any:
-    """The model in fp32 as an onnx.ModelProto, traced on a copy; of its outputs those that are read."""
+class _Decoder(torch.nn.Module):
+    """The same of a decoder: from ids (B, T), a mask (B, P + T), and what attention keeps of P tokens before, to logits and what it keeps
+    of all. Rows have their padding on either side: a token's position is how many there are before it.
+    """
+
+    def __init__(self, model: torch.nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor, *kept: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        past: Any = DynamicCache(zip(kept[::2], kept[1::2]))
+        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        found = self.model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=past, use_cache=True)
+        return found.logits, *(part for layer in past.layers for part in (layer.keys, layer.values))
+
+
+def export(model: torch.nn.Module, inputs: dict[str, torch.Tensor], reads: Sequence[str] = ("logits",), writes: bool = False) -> Any:
+    """The model in fp32 as an onnx.ModelProto, traced on a copy; of its outputs those that are read.
+
+    writes    whether a decoder shall be able to write token by token: then its graph is given what attention keeps of earlier tokens too,
+              past_key_values.0.key (B, H, P, D) and so on, and gives present.0.key (B, H, P + T, D): the names that other tools know
+    """
     twin = copy.deepcopy(model).cpu().float().eval()
     if isinstance(twin, PreTrainedModel):
         twin.set_attn_implementation("eager")  # sdpa adds guards for fully masked rows: 72 more nodes in MiniLM, 3 to 8 % slower
     exportable(twin)
-    names = list(inputs)
-    axes = tuple({0: Dim("batch")} | ({1: Dim("sequence")} if inputs[name].ndim == 2 else {}) for name in names)
+    names, outputs, examples = list(inputs), list(reads), [_example(value) for value in inputs.values()]
+    rows, tokens = {0: Dim("batch")}, {0: Dim("batch"), 1: Dim("sequence")}
+    axes = [tokens if value.ndim == 2 else rows for value in inputs.values()]
+    traced: torch.nn.Module = _Outputs(twin, names, reads)
+    if kept := _kept(twin, dict(zip(names, examples))) if writes else []:
+        parts = [f"{layer}.{part}" for layer in range(len(kept) // 2) for part in ("key", "value")]
+        ids, mask = examples[0], torch.ones(len(kept[0]), kept[0].shape[2] + examples[0].shape[1], dtype=torch.int64)
+        traced, names, outputs = _Decoder(twin), [*names, *(PAST + part for part in parts)], [*outputs, *(PRESENT + part for part in parts)]
+        axes, examples = [tokens, {0: Dim("batch"), 1: Dim.AUTO}, *({0: Dim("batch"), 2: Dim("past")} for _ in kept)], [ids, mask, *kept]
     with _masks_by_token():
         program: Any = torch.onnx.export(
-            _Outputs(twin, names, reads).eval(),
-            tuple(_example(inputs[name]) for name in names),
+            traced.eval(),
+            tuple(examples),
             dynamo=True,
             opset_version=OPSET,
-            dynamic_shapes=(axes,),
+            dynamic_shapes=(tuple(axes),) if not kept else (axes[0], axes[1], tuple(axes[2:])),
             input_names=names,
-            output_names=list(reads),
+            output_names=outputs,
             external_data=False,
             verbose=False,
         )
     return program.model_proto
+
+
+@torch.inference_mode()
+def _kept(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+    """Keys and values (2, H, P, D), layer after layer, that attention keeps of examples; none where it is no decoder, or keeps others."""
+    if not isinstance(model, PreTrainedModel) or not model.can_generate() or list(inputs) != ["input_ids", "attention_mask"]:
+        return []
+    cache: Any = model(**inputs, use_cache=True).get("past_key_values")
+    layers: list[Any] = cache.layers if type(cache) is DynamicCache else []
+    if not all(type(layer) is DynamicLayer and layer.is_initialized for layer in layers):
+        return []
+    return [part.clone() for layer in layers for part in (layer.keys, layer.values)]
 
 
 @contextlib.contextmanager

@@ -30,6 +30,7 @@ class Rewrite:
         self.plain, self.product, self.top, self.embedding_bits = plain, product, top, embedding_bits
         self.tables = {node.output[0]: table for node, table in tables(plain) if fits(node, table)}
         self.cells = {t.name: t for node, t in tables(plain) if node.op_type in CELLS and numpy.prod(t.dims) >= SMALL}
+        self.heads = self._heads() if product is by_tokens else {}
         self.nodes: list[Any] = []
         self.constants: dict[str, Any] = {}
         self.shared: dict[str, str] = {}  # activation or weight -> name of what was computed of it once
@@ -41,11 +42,12 @@ class Rewrite:
 
     def embedding(self, node: Any, table: Any) -> None:
         """table (V, H): look up the int8 row and its scale, and multiply."""
-        if self.embedding_bits == 4 and table.shape[1] % BLOCK == 0:
+        name, ids, out = node.input[0], node.input[1], node.output[0]
+        is_head = name in self.heads.values()
+        if self.embedding_bits == 4 and table.shape[1] % BLOCK == 0 and not is_head:
             self._embedding_in_blocks(node, table)
             return
-        whole, scale = quantized(table, 1, 127)
-        name, ids, out = node.input[0], node.input[1], node.output[0]
+        whole, scale = quantized(table, 1, self.top if is_head else 127)
         self.add("Gather", [self.constant(f"{name}/int8", whole), ids], f"{out}/int8")
         self.add("Cast", [f"{out}/int8"], f"{out}/whole", to=self.onnx.TensorProto.FLOAT)
         self.add("Gather", [self.constant(f"{name}/scale", scale), ids], f"{out}/scale")
@@ -77,15 +79,38 @@ class Rewrite:
 
     def linear(self, node: Any, table: Any) -> None:
         """table (K, N), or (N, K) where the node says that it is transposed."""
-        transposed = any(a.name == "transB" and a.i for a in node.attribute)
-        whole, scale = quantized(table.T if transposed else table, 0, self.top)
-        x, weight, *bias = node.input
+        x, _, *bias = node.input
         out = node.output[0]
-        key = f"{weight}/{'t' if transposed else 'n'}"
         product = f"{out}/scaled" if bias else out
-        self.product(self, x, self.constant(f"{key}/int8", whole), self.constant(f"{key}/scale", scale[0]), product)
+        self.product(self, x, *self._weight(node, table), product)
         if bias:
             self.add("Add", [product, bias[0]], out)
+
+    def _weight(self, node: Any, table: Any) -> tuple[str, str]:
+        """Names of int8 weights (K, N) and their scales (N,); of a head that is the embeddings turned around, these are stored once."""
+        name = node.input[1]
+        if name in self.heads:
+            embeddings = self.heads[name]
+            self.add("Transpose", [f"{embeddings}/int8"], f"{name}/int8", perm=[1, 0])  # which engines do once, when they open it
+            self.add("Reshape", [f"{embeddings}/scale", self.constant("all", numpy.array([-1]))], f"{name}/scale")
+            return f"{name}/int8", f"{name}/scale"
+        transposed = any(a.name == "transB" and a.i for a in node.attribute)
+        whole, scale = quantized(table.T if transposed else table, 0, self.top)
+        key = f"{name}/{'t' if transposed else 'n'}"
+        return self.constant(f"{key}/int8", whole), self.constant(f"{key}/scale", scale[0])
+
+    def _heads(self) -> dict[str, str]:
+        """Tables (K, N) of linear layers -> those (N, K) of embeddings that hold the same numbers, which are looked up before."""
+        found, looked_up = dict[str, str](), dict[str, Any]()
+        for node, table in tables(self.plain):
+            array = self.table(node)
+            if array is not None and node.op_type == "Gather":
+                looked_up[table.name] = array
+            elif array is not None and node.op_type == "MatMul":
+                for name, rows in looked_up.items():
+                    if numpy.array_equal(rows.T, array):
+                        found[table.name] = name
+        return found
 
     def cell(self, node: Any) -> None:
         """Tables (D, R, I), D directions: each of the R rows, a gate of a unit, gets its scale; the engine makes fp32 of them again."""

@@ -40,6 +40,7 @@ from transformers.pytorch_utils import Conv1D
 
 from penjing.core.contracts import Batch
 from penjing.core.errors import DataError, ModelError, need
+from penjing.core.generation import PAST
 from penjing.core.openvino import openvino
 from penjing.methods.quantize import Rounding
 from penjing.methods.quantize._cells import CELLS
@@ -67,7 +68,8 @@ def apply(
 
     The model is left as it was. Facts: engine, precision, bits, scheme, opset, how many operations of each type were stored in int8 and
     how many not, with the reason; fp32_cells, recurrent ones that the file alone holds in int8; int8_share of all weights; reduce_range,
-    True where this processor needs 7-bit weights; wide_sums, True where they have 8 and no processor that needs 7 may run them.
+    True where this processor needs 7-bit weights; wide_sums, True where they have 8 and no processor that needs 7 may run them; writes,
+    whether it is a decoder that can be asked token by token.
 
     Raises DataError without a batch, ModelError for a model of 2 GB or without a layer to quantize, MissingExtra without a library.
     """
@@ -84,7 +86,7 @@ def apply(
         raise ModelError(f"the model takes {size:,} bytes in fp32", wanted=f"less than {MOST_BYTES:,}, the most one ONNX file holds")
 
     with tempfile.TemporaryDirectory(prefix="penjing-") as folder, quiet():
-        plain = folded(export(model, first.inputs, reads), Path(folder))
+        plain = folded(export(model, first.inputs, reads, writer.writes), Path(folder))
         scheme = _scheme(plain)
         multiplies = scheme == "static" or writer.product is by_tokens
         reduce_range = overflows() and multiplies
@@ -98,7 +100,9 @@ def apply(
         raise _nothing_to_quantize(model)
     writer.write(compact(small), out)
     head = {"engine": engine, "precision": "int8", "bits": 8, "scheme": scheme, "opset": OPSET}
-    return head | facts | {"reduce_range": reduce_range, "wide_sums": multiplies and not reduce_range, "rows_interact": False}
+    writes = any(entry.name.startswith(PAST) for entry in small.graph.input)
+    wide_sums = multiplies and not reduce_range
+    return head | facts | {"reduce_range": reduce_range, "wide_sums": wide_sums, "rows_interact": False, "writes": writes}
 
 
 def rounding(model: nn.Module, settings: Options, engine: str, dtype: torch.dtype) -> dict[str, Rounding]:
@@ -115,6 +119,7 @@ def rounding(model: nn.Module, settings: Options, engine: str, dtype: torch.dtyp
     top = (64 if static else 63) if (static or not by_group) and overflows() else 127
     activations = None if static else _by_groups if by_group else _by_tokens
     found = {}
+    heads = {id(module.weight) for _, module in layers} if not by_group else set()  # embeddings too, of which one table is stored
     for path, module in layers:
         if static or (module.weight.numel() >= SMALL and type(module) not in CONVOLUTIONS):
             outputs = 1 if type(module) is Conv1D else 0
@@ -122,8 +127,9 @@ def rounding(model: nn.Module, settings: Options, engine: str, dtype: torch.dtyp
             found[path] = Rounding(partial(_to_steps, top=top, axes=axes), activations)
     for path, module in model.named_modules():
         if type(module) is nn.Embedding and module.weight.numel() >= SMALL:
-            blocks = settings.embedding_bits == 4 and module.embedding_dim % BLOCK == 0
-            found[path] = Rounding(_in_blocks if blocks else partial(_to_steps, top=127, axes=(-1,)))
+            is_head = id(module.weight) in heads
+            blocks = settings.embedding_bits == 4 and module.embedding_dim % BLOCK == 0 and not is_head
+            found[path] = Rounding(_in_blocks if blocks else partial(_to_steps, top=top if is_head else 127, axes=(-1,)))
     if not found:
         raise _nothing_to_quantize(model)
     return found
@@ -155,11 +161,13 @@ class _Writer(NamedTuple):
     library   imports what `write` needs
     product   how a linear layer is multiplied
     static    how onnxruntime.quantization writes a calibrated graph: as operators, or as pairs that quantize and dequantize
+    writes    whether a decoder's artefact is asked token by token
     """
 
     library: Callable[[], ModuleType]
     product: Product
     static: str
+    writes: bool
     write: Callable[[Any, Path], None]
 
 
@@ -178,8 +186,8 @@ def _write_openvino(small: Any, out: Path) -> None:
 
 
 ENGINES = {
-    "onnxruntime": _Writer(partial(need, "onnxruntime", "onnx"), by_tokens, "QOperator", _write_onnx),
-    "openvino": _Writer(openvino, by_groups, "QDQ", _write_openvino),
+    "onnxruntime": _Writer(partial(need, "onnxruntime", "onnx"), by_tokens, "QOperator", True, _write_onnx),
+    "openvino": _Writer(openvino, by_groups, "QDQ", False, _write_openvino),
 }
 
 
