@@ -27,8 +27,8 @@ SIZES["vectors"] = ("bert-tiny", "feature-extraction")
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """Name -> directory, drawn and not trained: two that write, with and without a chat template, the first in int8 too, one that translates
-    and one that embeds.
+    """Name -> directory, drawn and not trained: two that write, with and without a chat template, the first in int8 too; one that
+    translates and one that embeds.
     """
     draw, folder = random.Random(0), tmp_path_factory.mktemp("served")
     lines = [f"The {draw.choice(['old', 'small'])} {draw.choice(['dog', 'cat'])} sings in garden {draw.randrange(100)}." for _ in range(99)]

@@ -99,7 +99,7 @@ def test_a_search_that_is_stopped_goes_on_with_what_it_has_made_and_ends_as_if_i
         patched.setattr(_search, "choose", stop)
         penjing.shrink(text_parent, reviews, out=out, runtime=runtime, **words)
     assert not out.exists() and [path.name for path in tmp_path.iterdir()] == [".small.partial"]
-    times = json.loads((tmp_path / ".small.partial" / MADE / "timing.json").read_text("utf-8"))
+    _, times = json.loads((tmp_path / ".small.partial" / MADE / "timing.json").read_text("utf-8"))
 
     def forbidden(*_, **__):
         raise AssertionError("this was made before")
