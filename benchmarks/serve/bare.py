@@ -3,8 +3,9 @@
     python benchmarks/serve/bare.py MODEL TEXTS.csv THREADS
 
 A line of JSON when it is ready, {"ready_s", "memory_bytes"}: from the first line of this file, with imports, load and an answer.
-For each line "throughput SECONDS" on standard input one with {"rate": rows a second, "batch_rows"}, batches made before and sorted by
-length, of the size that does best here; for "single SECONDS" one with {"p50_ms", "p99_ms"} of single texts, from the text to its answer.
+For each line "throughput SECONDS" on standard input one with {"rate": rows a second, "batch_rows", "memory_bytes"}, batches made before and
+sorted by length, of the size that does best here; for "single SECONDS" one with {"p50_ms", "p99_ms"} of single texts, from the text to its
+answer.
 """
 
 import time
@@ -80,7 +81,7 @@ def main() -> None:
             median, late = (1000 * numpy.percentile(list(times(float(seconds))), [50, 99])).tolist()
             tell(p50_ms=median, p99_ms=late)
         else:
-            tell(rate=throughput(float(seconds), made[best]), batch_rows=best)
+            tell(rate=throughput(float(seconds), made[best]), batch_rows=best, memory_bytes=resident_bytes())
 
 
 def tell(**facts: float) -> None:

@@ -1,10 +1,12 @@
 """A classifier behind `penjing serve`, beside its engine called in a loop and beside the usual pipeline behind FastAPI.
 
     taskset -c 0-3 python benchmarks/serve/classifier.py --texts sst2/validation.csv --model INT8 --model PARENT [--rounds 5] [--seconds 10]
+        [--ray PYTHON] [--infinity PROGRAM]
 
 On all cores that it is given, and once more with one core left to clients and server. The arms wait while one of them is measured, and take
 turns; each figure is the median of the rounds, with the least and the most. Half load: requests that come at random, half as many a second
-as the server answered to 64 clients.
+as the server answered to 64 clients. Ray Serve with penjing's application, and the embedding server infinity, are asked as well where
+they are given.
 """
 
 import argparse
@@ -20,7 +22,7 @@ from typing import Any, NamedTuple
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 from common import conditions, table
-from process import Bare, peer
+from process import Bare, Peer, peers
 
 from penjing.core.runtime import Runtime
 from penjing.serve import driving
@@ -33,11 +35,11 @@ EXTRA_BYTES = 150e6
 
 
 class Arms(NamedTuple):
-    """What takes turns: the loop, the server, the peer; None where there is none."""
+    """What takes turns: the loop, the server, and servers of other makes by name."""
 
     bare: Bare
     server: Server
-    peer: Server | None
+    others: dict[str, tuple[Peer, Server]]
 
 
 def main() -> None:
@@ -47,6 +49,8 @@ def main() -> None:
     parser.add_argument("--model", type=Path, action="append", required=True, help="a classifier; those of torch are given to the pipeline")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--ray", help="a Python with ray[serve]; it finds the packages of this one")
+    parser.add_argument("--infinity", help="the program infinity_emb, of a Python that has infinity-emb[server,torch]")
     given = parser.parse_args()
     with given.texts.open(encoding="utf-8") as file:
         texts = [row["text"] for row in csv.DictReader(file)]
@@ -54,29 +58,30 @@ def main() -> None:
     lines = []
     for model in given.model:
         for left in (0, 1) if len(cores) > 1 else (0,):
-            with arms(model, given.texts, cores, left) as found:
+            with arms(model, given, cores, left) as found:
                 lines += figures(model, found, texts, len(cores), left, given.rounds, given.seconds)
     print(f"## serve: a classifier\n\n{conditions()}\n\n{table(HEAD, lines)}")
 
 
 @contextlib.contextmanager
-def arms(model: Path, texts: Path, cores: Sequence[int], left: int) -> Iterator[Arms]:
-    """All three, ready; with a core left the engines have one thread less, and the loop and the clients are kept apart."""
+def arms(model: Path, given: argparse.Namespace, cores: Sequence[int], left: int) -> Iterator[Arms]:
+    """All of them, ready; with a core left the engines have one thread less, and the loop and the clients are kept apart."""
     threads = len(cores) - left
     with contextlib.ExitStack() as stack:
-        bare = stack.enter_context(Bare(model, texts, threads, cores[:threads]))
+        bare = stack.enter_context(Bare(model, given.texts, threads, cores[:threads]))
         server = stack.enter_context(started([model], Runtime(threads=threads), {"port": 0, "log": "none"}))
-        other = stack.enter_context(peer(model, threads)) if (model / "model.safetensors").exists() and not left else None
-        yield Arms(bare, server, other)
+        others = peers(model, threads, vars(given)) if (model / "model.safetensors").exists() and not left else {}
+        yield Arms(bare, server, {name: (other, stack.enter_context(other.started())) for name, other in others.items()})
 
 
 def figures(model: Path, found: Arms, texts: Sequence[str], cores: int, left: int, rounds: int, seconds: float) -> list[list[str]]:
     """Lines of the table."""
-    bodies = [{"inputs": [text]} for text in texts]
-    mine = [driving.post(f"{found.server.url}/v1/models/{model.resolve().name}/predict", body) for body in bodies]
-    theirs = [driving.post(f"{found.peer.url}/predict", body) for body in bodies] if found.peer else []
-    asked = {"server": (found.server, mine), **({"peer": (found.peer, theirs)} if found.peer else {})}
+    mine = [driving.post(f"{found.server.url}/v1/models/{model.resolve().name}/predict", {"inputs": [text]}) for text in texts]
+    asked = {"server": (found.server, mine)}
+    for name, (other, server) in found.others.items():
+        asked[name] = server, [driving.post(f"{server.url}{other.path}", other.body(text)) for text in texts]
     noted: dict[str, list[float]] = {}
+    begun = found.server.memory_bytes(), found.bare.memory_bytes
 
     def note(**values: float) -> None:
         for name, value in values.items():
@@ -87,9 +92,15 @@ def figures(model: Path, found: Arms, texts: Sequence[str], cores: int, left: in
         rates = {name: loaded(server, requests, seconds) for name, (server, requests) in asked.items()}
         half = paced(found.server, mine, rates["server"] / 2, seconds)
         if turn:  # the first warms up
-            note(bare=bare["rate"], **rates, single=single["p50_ms"], late=single["p99_ms"], half=half["p50_ms"], half_late=half["p99_ms"])
-    share, times, late = (ratios(noted, *pair) for pair in (("server", "bare"), ("server", "peer"), ("half_late", "single")))
-    memory, most = found.server.memory_bytes(), found.bare.memory_bytes + EXTRA_BYTES
+            note(
+                **{"bare": bare["rate"], **rates},
+                single=single["p50_ms"],
+                late=single["p99_ms"],
+                half=half["p50_ms"],
+                half_late=half["p99_ms"],
+            )
+    share, late = (ratios(noted, *pair) for pair in (("server", "bare"), ("half_late", "single")))
+    memory = {"ready": begun, "after the load": (found.server.memory_bytes(), int(bare["memory_bytes"]))}
     start, imports = found.server.ready_s or 0.0, found.bare.ready_s
     where = f"{cores}, one left" if left else str(cores)
     name = f"{model.name}"
@@ -98,12 +109,12 @@ def figures(model: Path, found: Arms, texts: Sequence[str], cores: int, left: in
         [name, where, f"server, {CLIENTS} clients", f"{spread(noted['server'])} rows/s", ""],
         [name, where, "share of the loop's", f"{spread(share, 100)} %", "≥ 90 %" if left else "≥ 75 %"],
         *(
-            [
-                [name, where, f"pipeline behind FastAPI, {CLIENTS} clients", f"{spread(noted['peer'])} rows/s", ""],
-                [name, where, "times that", f"{spread(times)}×", "≥ 4×"],
-            ]
-            if times
-            else []
+            line
+            for other in found.others
+            for line in (
+                [name, where, f"{other}, {CLIENTS} clients", f"{spread(noted[other])} rows/s", ""],
+                [name, where, "times that", f"{spread(ratios(noted, 'server', other))}×", "≥ 4×" if "pipeline" in other else ""],
+            )
         ),
         [
             name,
@@ -120,13 +131,16 @@ def figures(model: Path, found: Arms, texts: Sequence[str], cores: int, left: in
             else [
                 [name, where, "start to ready: server; imports, load and an answer", f"{start:.2f} s; {imports:.2f} s", ""],
                 [name, where, "ratio", f"{start / imports:.2f}×", "≤ 1.3×"],
-                [
-                    name,
-                    where,
-                    "memory: server; engine and model",
-                    f"{memory / 1e6:.0f} MB; {found.bare.memory_bytes / 1e6:.0f} MB",
-                    f"≤ {most / 1e6:.0f} MB",
-                ],
+                *(
+                    [
+                        name,
+                        where,
+                        f"memory, {when}: server; engine and model",
+                        f"{held / 1e6:.0f} MB; {least / 1e6:.0f} MB",
+                        f"≤ {(least + EXTRA_BYTES) / 1e6:.0f} MB",
+                    ]
+                    for when, (held, least) in memory.items()
+                ),
             ]
         ),
     ]

@@ -4,18 +4,20 @@ import contextlib
 import http.client
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from penjing.core.runtime import for_children
 from penjing.serve.started import Server
 
-FOLDER = Path(__file__).parent
+FOLDER, PORT = Path(__file__).parent, "PORT"
 LOOK_S = 0.05
 
 
@@ -23,7 +25,7 @@ class Bare:
     """benchmarks/serve/bare.py on these cores."""
 
     def __init__(self, model: Path, texts: Path, threads: int, cores: Sequence[int]):
-        command = [sys.executable, str(FOLDER / "bare.py"), str(model), str(texts), str(threads)]
+        command = [sys.executable, script("bare"), str(model), str(texts), str(threads)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=for_children())
         os.sched_setaffinity(self._process.pid, cores)
         told = self._read()
@@ -48,22 +50,80 @@ class Bare:
         self._process.communicate()
 
 
-@contextlib.contextmanager
-def peer(model: Path, threads: int) -> Iterator[Server]:
-    """benchmarks/serve/pipeline_behind_fastapi.py."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    process = subprocess.Popen([sys.executable, str(FOLDER / "pipeline_behind_fastapi.py"), str(model), str(port), str(threads)])
-    begun = time.perf_counter()
-    try:
-        while not _answers(port):
-            if process.poll() is not None:
-                raise SystemExit("the pipeline behind FastAPI did not start")
-            time.sleep(LOOK_S)
-        yield Server(f"http://127.0.0.1:{port}", process, time.perf_counter() - begun)
-    finally:
-        process.terminate()
-        process.wait()
+class Peer(NamedTuple):
+    """A server of another make.
+
+    command   to which the port is put in the place of PORT
+    path      of its route
+    body      of a request for one text
+    with_us   whether its Python finds what this one does
+    """
+
+    command: tuple[str, ...]
+    path: str
+    body: Callable[[str], dict[str, Any]]
+    with_us: bool = True
+
+    @contextlib.contextmanager
+    def started(self) -> Iterator[Server]:
+        """It, ready."""
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        command = [str(port) if word == PORT else word for word in self.command]
+        alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"DO_NOT_TRACK": "1"}
+        env = for_children() if self.with_us else alone
+        begun, process = time.perf_counter(), subprocess.Popen(command, env=env, start_new_session=True)
+        try:
+            while not _answers(port):
+                if process.poll() is not None:
+                    raise SystemExit(f"it did not start: {' '.join(command)}")
+                time.sleep(LOOK_S)
+            yield Server(f"http://127.0.0.1:{port}", process, time.perf_counter() - begun)
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
+
+
+def peers(model: Path, threads: int, programs: Mapping[str, str | None]) -> dict[str, Peer]:
+    """Of a classifier of torch, by name; those whose program is not given are left out."""
+    path, name = str(model.resolve()), model.resolve().name
+    found = {
+        "pipeline behind FastAPI": Peer((sys.executable, script("pipeline_behind_fastapi"), path, PORT, f"{threads}"), "/predict", _inputs)
+    }
+    if python := programs.get("ray"):
+        route = f"/v1/models/{name}/predict"
+        found["penjing in Ray Serve"] = Peer((python, script("in_ray"), path, PORT, f"{threads}"), route, _inputs)
+    if program := programs.get("infinity"):
+        words = (
+            "v2",
+            "--model-id",
+            path,
+            "--served-model-name",
+            name,
+            "--device",
+            "cpu",
+            "--engine",
+            "torch",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            PORT,
+        )
+        found["infinity"] = Peer((program, *words), "/classify", partial(_input, name), with_us=False)
+    return found
+
+
+def script(name: str) -> str:
+    """A program of this folder."""
+    return str(FOLDER / f"{name}.py")
+
+
+def _inputs(text: str) -> dict[str, Any]:
+    return {"inputs": [text]}
+
+
+def _input(model: str, text: str) -> dict[str, Any]:
+    return {"model": model, "input": [text]}
 
 
 def _answers(port: int) -> bool:
