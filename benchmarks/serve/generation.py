@@ -1,13 +1,14 @@
 """Tokens a second and the first token of servers that write: penjing beside `transformers serve`, on the same model and cores.
 
     taskset -c 0,1 python benchmarks/serve/generation.py [--threads 2] [--clients 8] [--prompt 128] [--new 64] [--requests 3] [--rounds 5]
+        [--llama-cpp FOLDER]
 
 A GPT-2 of 14 million parameters whose weights are drawn, as speed does not depend on them; it takes the likeliest token each time and
 never ends by itself. Servers are processes of their own, asked in turn, and stopped between: each client asks for one answer after the
 other, as events. Before all of it penjing and offline `generate` write the same texts. A first token is the whole of a request for one
 token: alone, and while all clients but one are being written for; beside it stands the forward pass over such a prompt in this process, and
 a token's choice. Clients and server share the cores that this process may use. transformers with --continuous-batching is asked too where
-it starts.
+it starts, and llama.cpp where a folder of it is given in which it was built: as fp32 beside penjing's model, in 8 bits beside its int8.
 """
 
 import argparse
@@ -52,11 +53,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name, usual in (("threads", 2), ("clients", 8), ("prompt", 128), ("new", 64), ("requests", 3), ("rounds", 5)):
         parser.add_argument(f"--{name}", type=int, default=usual)
+    parser.add_argument("--llama-cpp", type=Path, help="its source, with build/bin/llama-server; its converter runs in this Python")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         model = made(Path(folder) / "gpt")
-        servers = started(stack, model, given.threads)
+        servers = started(stack, model, given)
         prompts = Prompts(model, given.prompt)
         with servers["penjing"].turn():
             told = [same_texts(servers["penjing"], model, prompts, given)]
@@ -90,6 +92,28 @@ def made(out: Path) -> Path:
     return out
 
 
+def in_int8(model: Path) -> Path:
+    """The artefact that penjing makes of it."""
+    rows, out = model.with_name("rows.jsonl"), model.with_name("gpt-int8")
+    draw = random.Random(2)
+    rows.write_text(
+        "".join(json.dumps({"text": " ".join("".join(draw.choices(LETTERS, k=4)) for _ in range(9))}) + "\n" for _ in range(99))
+    )
+    penjing.quantize(model, rows, out=out, runtime=penjing.Runtime(quiet=True))
+    return out
+
+
+def in_gguf(model: Path, llama_cpp: Path, kind: str) -> Path:
+    """It as llama.cpp opens it."""
+    out = model.with_name(f"{kind}.gguf")
+    subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("to_gguf.py")), str(llama_cpp), str(model), str(out), kind],
+        check=True,
+        capture_output=True,
+    )
+    return out
+
+
 class Prompts:
     """Texts of about as many tokens, no two alike for long."""
 
@@ -109,8 +133,8 @@ class Prompts:
 class Server:
     """A server of OpenAI's routes, in a process that stands still while others are asked."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", port: int, model: str):
-        self.process, self._address, self._model = process, f"127.0.0.1:{port}", model
+    def __init__(self, process: "subprocess.Popen[bytes]", port: int, asked: dict[str, Any]):
+        self.process, self._address, self._asked = process, f"127.0.0.1:{port}", asked
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
@@ -122,7 +146,7 @@ class Server:
     def complete(self, prompt: str, tokens: int, stream: bool = False) -> str:
         """What it writes; of a stream all events are read."""
         connection = http.client.HTTPConnection(self._address, timeout=ASKED_S)
-        asked = {"model": self._model, "prompt": prompt, "max_tokens": tokens, "temperature": 0, "stream": stream}
+        asked = {**self._asked, "prompt": prompt, "max_tokens": tokens, "temperature": 0, "stream": stream}
         connection.request("POST", "/v1/completions", json.dumps(asked), {"Content-Type": "application/json"})
         answer = connection.getresponse()
         body = answer.read().decode()
@@ -135,24 +159,31 @@ class Server:
         return "".join(choice["text"] or "" for event in events for choice in event["choices"])
 
 
-def started(stack: contextlib.ExitStack, model: Path, threads: int) -> dict[str, Server]:
+def started(stack: contextlib.ExitStack, model: Path, given: argparse.Namespace) -> dict[str, Server]:
     """The servers that start, each ready."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
+    threads, small = str(given.threads), in_int8(model)
+    environment = {**os.environ, "OMP_NUM_THREADS": threads, "HF_HUB_OFFLINE": "1"}
+    ours = [sys.executable, "-m", "penjing", "serve", "--threads", threads, "--log", "none", "--deadline", "10m"]
     peer = [str(Path(sys.executable).with_name("transformers")), "serve", str(model), "--host", "127.0.0.1", "--device", "cpu"]
-    commands: dict[str, list[str]] = {
-        "penjing": [sys.executable, "-m", "penjing", "serve", str(model), "--threads", str(threads), "--log", "none", "--deadline", "10m"],
-        "transformers serve": peer,
-        "transformers serve, continuous batching": [*peer, "--continuous-batching", "--cb-max-memory-percent", "0.05"],
+    named = {"model": str(model)}
+    commands: dict[str, tuple[list[str], dict[str, Any]]] = {
+        "penjing": ([*ours, str(model)], {"model": model.name}),
+        "penjing int8": ([*ours, str(small)], {"model": small.name}),
+        "transformers serve": (peer, named),
+        "transformers serve, continuous batching": ([*peer, "--continuous-batching", "--cb-max-memory-percent", "0.05"], named),
     }
+    for kind in ("f32", "q8_0") if given.llama_cpp else ():
+        words = ["-m", in_gguf(model, given.llama_cpp, kind), "-t", threads, "-np", given.clients, "-c", given.clients * CONTEXT]
+        commands[f"llama.cpp {kind}"] = [f"{given.llama_cpp}/build/bin/llama-server", *map(str, words)], {"ignore_eos": True}
     found = {}
-    for name, command in commands.items():
+    for name, (command, asked) in commands.items():
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         process = subprocess.Popen([*command, "--port", str(port)], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         stack.callback(process.wait)
         stack.callback(process.kill)
-        server = Server(process, port, model.name if name == "penjing" else str(model))
+        server = Server(process, port, asked)
         if ready(server):
             found[name] = server
             process.send_signal(signal.SIGSTOP)  # one whose threads look for work all the time would slow the others
@@ -263,9 +294,10 @@ def lines(found: dict[str, dict[str, list[float]]], prefills: list[float], clien
         yield [f"{name}, {clients} clients", f"{statistics.median(rates['many']):,.0f} tokens/s", ""]
     yield [f"penjing, {clients} clients over 1", ratio(own["many"], own["one"]), "≥ 3×"]
     for name, rates in found.items():
-        if name != "penjing":
-            yield [f"penjing over {name}, {clients} clients", ratio(own["many"], rates["many"]), "≥ 1.2×"]
-            yield [f"penjing over {name}, 1 client", ratio(own["one"], rates["one"]), ""]
+        if not name.startswith("penjing"):
+            us, bar = ("penjing int8" if name.endswith("q8_0") else "penjing"), ("≥ 1.2×" if name.startswith("transformers") else "")
+            yield [f"{us} over {name}, {clients} clients", ratio(found[us]["many"], rates["many"]), bar]
+            yield [f"{us} over {name}, 1 client", ratio(found[us]["one"], rates["one"]), ""]
     yield ["bare prefill", f"{1000 * statistics.median(prefills):.1f} ms", ""]
     for name, times in found.items():
         bars = ("≤ 1.5×", "") if name == "penjing" else ("", "")
