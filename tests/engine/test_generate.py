@@ -12,6 +12,8 @@ from transformers import (
     MarianMTModel,
     MistralConfig,
     MistralForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
 )
 from transformers.cache_utils import DynamicLayer
 
@@ -159,6 +161,16 @@ def test_a_decoder_that_forgets_tokens_is_no_graph_that_writes(tokenizer):
     with quiet():
         graph = export(forgetting, prompts(tokenizer, TEXTS).inputs, writes=True)
     assert {entry.name for entry in graph.graph.input} == {"input_ids", "attention_mask"}
+
+
+def test_a_model_of_operations_that_no_graph_has_is_refused_in_three_parts(tokenizer):
+    sizes = {"num_hidden_layers": 1, "hidden_size": 32, "num_attention_heads": 2, "num_key_value_heads": 2, "intermediate_size": 32}
+    experts = MixtralForCausalLM(MixtralConfig(**sizes, num_local_experts=2, head_dim=16, **SAID)).eval()
+    with quiet(), pytest.raises(ModelError) as raised:
+        export(experts, prompts(tokenizer, TEXTS).inputs)
+    assert (
+        raised.value.problem.startswith("torch cannot write MixtralForCausalLM as an ONNX graph: ") and "--method rtn" in raised.value.fix
+    )
 
 
 def test_an_engine_without_generation_says_so_in_three_parts():

@@ -10,7 +10,7 @@ import numpy
 import torch
 from numpy import ndarray
 from torch import Tensor
-from transformers import GenerationConfig, GenerationMixin, PreTrainedConfig, PreTrainedModel
+from transformers import DynamicCache, GenerationConfig, GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from penjing.core.generation import PAST, PRESENT
@@ -47,19 +47,19 @@ class GraphDecoder(PreTrainedModel, GenerationMixin):
         return torch.float32
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, past_key_values: Any = None, **_: Any) -> Any:
-        """ids (N, T), a mask (N, P + T), and a cache of P tokens, which then holds P + T of them."""
-        layers = past_key_values.layers
-        before = past_key_values.get_seq_length()
+        """ids (N, T), a mask (N, P + T), and a cache of P tokens, where there is one, which then holds P + T of them."""
+        past: Any = DynamicCache() if past_key_values is None else past_key_values
+        before = past.get_seq_length()
         if attention_mask is None:
             attention_mask = input_ids.new_ones(len(input_ids), before + input_ids.shape[1])
         given = {"input_ids": input_ids, "attention_mask": attention_mask}
         if before:
-            kept = (part for layer in layers for part in (layer.keys, layer.values))
+            kept = (part for layer in past.layers for part in (layer.keys, layer.values))
             given |= {PAST + name.removeprefix(PRESENT): part for name, part in zip(self._names, kept)}
         found = self._run({name: value.numpy() for name, value in given.items()})
         parts = [torch.from_numpy(found[name]) for name in self._names]
         for number, (keys, values) in enumerate(zip(parts[::2], parts[1::2])):
             if not before:
-                past_key_values.update(keys[:, :, :0], values[:, :, :0], number)
-            layers[number].keys, layers[number].values = keys, values
-        return CausalLMOutputWithPast(logits=torch.from_numpy(found["logits"]), past_key_values=past_key_values)
+                past.update(keys[:, :, :0], values[:, :, :0], number)
+            past.layers[number].keys, past.layers[number].values = keys, values
+        return CausalLMOutputWithPast(logits=torch.from_numpy(found["logits"]), past_key_values=None if past_key_values is None else past)

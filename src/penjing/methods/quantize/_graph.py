@@ -5,6 +5,7 @@ The one form from which the artefacts of every engine are made.
 
 import contextlib
 import copy
+import inspect
 import io
 import itertools
 import logging
@@ -21,7 +22,7 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, bidirectional_mask_function, eager_mask
 
-from penjing.core.errors import need
+from penjing.core.errors import ModelError, need
 from penjing.core.generation import PAST, PRESENT
 from penjing.methods.quantize._cells import CELLS, exportable
 
@@ -67,6 +68,8 @@ def export(model: torch.nn.Module, inputs: dict[str, torch.Tensor], reads: Seque
 
     writes    whether a decoder shall be able to write token by token: then its graph is given what attention keeps of earlier tokens too,
               past_key_values.0.key (B, H, P, D) and so on, and gives present.0.key (B, H, P + T, D): the names that other tools know
+
+    Raises ModelError for a model of operations that ONNX lacks.
     """
     twin = copy.deepcopy(model).cpu().float().eval()
     if isinstance(twin, PreTrainedModel):
@@ -81,18 +84,26 @@ def export(model: torch.nn.Module, inputs: dict[str, torch.Tensor], reads: Seque
         ids, mask = examples[0], torch.ones(len(kept[0]), kept[0].shape[2] + examples[0].shape[1], dtype=torch.int64)
         traced, names, outputs = _Decoder(twin), [*names, *(PAST + part for part in parts)], [*outputs, *(PRESENT + part for part in parts)]
         axes, examples = [tokens, {0: Dim("batch"), 1: Dim.AUTO}, *({0: Dim("batch"), 2: Dim("past")} for _ in kept)], [ids, mask, *kept]
-    with _masks_by_token():
-        program: Any = torch.onnx.export(
-            traced.eval(),
-            tuple(examples),
-            dynamo=True,
-            opset_version=OPSET,
-            dynamic_shapes=(tuple(axes),) if not kept else (axes[0], axes[1], tuple(axes[2:])),
-            input_names=names,
-            output_names=outputs,
-            external_data=False,
-            verbose=False,
-        )
+    try:
+        with _masks_by_token():
+            program: Any = torch.onnx.export(
+                traced.eval(),
+                tuple(examples),
+                dynamo=True,
+                opset_version=OPSET,
+                dynamic_shapes=(tuple(axes),) if not kept else (axes[0], axes[1], tuple(axes[2:])),
+                input_names=names,
+                output_names=outputs,
+                external_data=False,
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        said = next((line for line in reversed(str(error).splitlines()) if line and not line.startswith("(")), "")
+        raise ModelError(
+            f"torch cannot write {type(model).__name__} as an ONNX graph: {said}",
+            wanted="a model whose operations ONNX has",
+            fix="penjing quantize --method rtn or bf16, which need no graph; shrink with --no-quantize",
+        ) from error
     return program.model_proto
 
 
@@ -100,6 +111,8 @@ def export(model: torch.nn.Module, inputs: dict[str, torch.Tensor], reads: Seque
 def _kept(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> list[torch.Tensor]:
     """Keys and values (2, H, P, D), layer after layer, that attention keeps of examples; none where it is no decoder, or keeps others."""
     if not isinstance(model, PreTrainedModel) or not model.can_generate() or list(inputs) != ["input_ids", "attention_mask"]:
+        return []
+    if "position_ids" not in inspect.signature(model.forward).parameters:  # it counts tokens of its own, padding among them
         return []
     cache: Any = model(**inputs, use_cache=True).get("past_key_values")
     layers: list[Any] = cache.layers if type(cache) is DynamicCache else []
