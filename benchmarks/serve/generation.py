@@ -201,8 +201,10 @@ def ready(server: Server) -> bool:
             return True
         except OSError:
             time.sleep(0.2)
-        except (RuntimeError, http.client.HTTPException, ValueError):
-            return False
+        except (RuntimeError, http.client.HTTPException, ValueError) as error:
+            if not str(error).startswith("503"):  # one that loads its model yet
+                return False
+            time.sleep(0.2)
     return False
 
 
