@@ -122,12 +122,14 @@ def made(name: str, given: argparse.Namespace) -> tuple[Path, Path, dict[str, An
     if row.parent == "cifar10":
         folder = given.out / "cifar10-rows"
         rows = folder if folder.exists() else cifar10.split(given.data / "cifar10", folder)
-        penjing.finetune(cifar10.MODEL, rows, task=cifar10.TASK, epochs=18.0, out=out, **cifar10.WORDS)
+        if not out.exists():
+            penjing.finetune(cifar10.MODEL, rows, task=cifar10.TASK, epochs=18.0, out=out, **cifar10.WORDS)
         return out, rows, {}
     line = LINES[row.parent]
     words: dict[str, Any] = {"columns": list(line.columns)} if line.columns else {}
     model = {"minilm": MINILM, "chinese": given.chinese}.get(line.model, line.model)
-    getattr(penjing, line.stage)(model, given.data / line.data, out=out, task=line.task, **words, **line.options)
+    if not out.exists():
+        getattr(penjing, line.stage)(model, given.data / line.data, out=out, task=line.task, **words, **line.options)
     return out, given.data / line.data, words
 
 
