@@ -7,6 +7,7 @@ from scipy.special import ndtri, xlogy
 from sklearn.metrics import f1_score
 
 from penjing.maths.proof import Verdict, chance, judge, judge_by_bootstrap, prove, screen, tango_clearance, tango_upper
+from penjing.maths.sample_size import rows_at_zero_flips
 
 
 def _interval(b, c, n):
@@ -142,6 +143,26 @@ def test_bootstrap_without_flips_asks_for_as_many_groups_as_it_would_for_rows():
         groups = np.repeat(np.arange(num_groups), 10).tolist()
         verdict = judge_by_bootstrap(lambda rows: 0.8, lambda rows: 0.8, 10 * num_groups, 0.01, resamples=10, groups=groups)
         assert verdict.passed == (num_groups >= 268)
+
+
+def test_no_row_can_lose_more_than_is_at_stake_on_it():
+    for n in (64, 65, 66):
+        verdict = judge_by_bootstrap(lambda rows: 0.2, lambda rows: 0.2, n, 0.01, resamples=10, at_stake=0.25)
+        assert verdict.upper == pytest.approx(0.25 * float(tango_upper(0, 0, n))) and verdict.passed == (n >= 65)
+        assert verdict.passed == (n >= rows_at_zero_flips(0.01, at_stake=0.25))
+
+
+@pytest.mark.parametrize("lost", [0.5, 1.0])
+def test_bootstrap_of_many_answers_a_row_keeps_its_level_where_some_rows_lose_most_of_theirs(lost):
+    """250 draws of 400 texts of 100 to 700 tokens, a quarter of them right, of which a few texts lose all or a half; the floor 2 points."""
+    rng, passed = np.random.default_rng(7), 0
+    for run in range(250):
+        tokens = rng.integers(100, 700, 400)
+        right = rng.binomial(tokens, 0.25)
+        left = np.where(rng.random(400) < 0.02 / 0.25 / lost, right - np.round(lost * right), right)
+        scores = [lambda rows, told=told, tokens=tokens: float(told[rows].sum() / tokens[rows].sum()) for told in (right, left)]
+        passed += judge_by_bootstrap(*scores, 400, 0.02, resamples=200, seed=run, at_stake=right.max() / tokens.mean()).passed
+    assert passed / 250 <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 250)
 
 
 def _macro_f1(table):

@@ -291,6 +291,10 @@ class Task(ABC):
         """The primary metric of each row where it is a mean over rows, else None; then floors are proven by bootstrap."""
         return None
 
+    def at_stake(self, predictions: Sequence[Prediction], examples: Sequence[Example]) -> float:
+        """The most of the primary metric that another model can lose on one of n rows, times n; 1 where a row is right or wrong."""
+        return 1.0
+
     def scorer(self, predictions: Sequence[Prediction], examples: Sequence[Example]) -> "Callable[[numpy.ndarray], Mapping[str, float]]":
         """`score` of the rows whose indices it is given, each maybe several times: what a bootstrap calls a thousand times."""
         return lambda rows: self.score([predictions[i] for i in rows], [examples[i] for i in rows])

@@ -31,7 +31,7 @@ def verdict(task: Task, rows: Examples, parent: Sequence[Prediction], child: Seq
             return judge_agreement(now.count(0.0), len(rows), floor)
         return judge(*discordant(was, now), len(rows), floor)
     before, after = (primary(task, said, listed) for said in (parent, child))
-    return judge_by_bootstrap(before, after, len(rows), floor, seed=seed, groups=groups)
+    return judge_by_bootstrap(before, after, len(rows), floor, seed=seed, groups=groups, at_stake=task.at_stake(parent, listed))
 
 
 def primary(task: Task, said: Sequence[Prediction], rows: Sequence[Example]) -> Callable[[numpy.ndarray], float]:

@@ -119,17 +119,19 @@ def loss_spread(worse: ArrayLike, better: ArrayLike, n: ArrayLike) -> np.ndarray
 
 def judge_by_bootstrap(
     parent: Score, child: Score, n: int, floor: float, *,
-    resamples: int = RESAMPLES, seed: int = 0, groups: Sequence[Hashable] | None = None,
+    resamples: int = RESAMPLES, seed: int = 0, groups: Sequence[Hashable] | None = None, at_stake: float = 1.0,
 ) -> Verdict:  # fmt: skip
     """The verdict on any metric in [0, 1]: both scores on the same draws of rows, rows of one group together.
 
     parent, child   score of the row indices given; higher is better
     groups          (n,) the name of each row's group; the verdict's n then counts groups
+    at_stake        n times the most of the metric that can be lost on one row: less than 1 where a row has many answers, of which the
+                    parent has a part
 
     A bootstrap does not see what has not happened: its quantile alone passed 6 to 12 % where 5 % was promised and few
     rows had flipped. So the bound is the greatest of that quantile, of the normal bound with half a row's continuity
     and one more flip than was seen (together 4 to 6 %), and of Tango's bound without flips. Where rows come in groups,
-    "a row" is as many rows as the groups are seen to move together.
+    "a row" is as many rows as the groups are seen to move together. No row can lose more than is at stake on it.
     """
 
     def lost(rows: np.ndarray) -> float:
@@ -141,12 +143,13 @@ def judge_by_bootstrap(
     if groups is not None:  # Kish's effective sample size: rows over the ratio of the two variances
         by_row = resample(lost, n, resamples=resamples, seed=seed)
         independent = float(np.clip(n * by_row.var() / draws.var(), num_units, n)) if draws.var() else num_units
-    spread = math.hypot(float(draws.std()), 1 / independent)
+    flip = at_stake / independent
+    spread = math.hypot(float(draws.std()), flip)
     loss = lost(np.arange(n))
     bounds = (
         float(np.quantile(draws, LEVEL)),
-        loss + 0.5 / independent + float(ndtri(LEVEL)) * spread,
-        float(tango_upper(0, 0, num_units)),
+        loss + 0.5 * flip + float(ndtri(LEVEL)) * spread,
+        at_stake * float(tango_upper(0, 0, num_units)),
     )
     return Verdict(loss, max(bounds), floor, num_units, spread, test="paired bootstrap")
 

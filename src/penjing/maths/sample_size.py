@@ -20,15 +20,15 @@ MOST_CHECKED = 200  # sample sizes looked at for a dip of the power; covers ever
 MANY_FLIPS = 1000  # the dips are about 0.12 / d deep (summed for d from 8 to 900): from here on below 0.0002
 
 
-def rows_at_zero_flips(floor: float, level: float = LEVEL) -> int:
+def rows_at_zero_flips(floor: float, level: float = LEVEL, at_stake: float = 1.0) -> int:
     """Fewest rows on which a child that answers exactly as its parent passes; below that nothing can be proven.
 
-    Without flips Tango's bound is z² / (n + z²).
+    Without flips Tango's bound is z² / (n + z²), of what is at stake on a row (`proof.judge_by_bootstrap`).
 
     Raises OptionError where the floor is not within (0, 1).
     """
     _check(floor)
-    return math.ceil(ndtri(level) ** 2 * (1 - floor) / floor)
+    return max(1, math.ceil(ndtri(level) ** 2 * (at_stake / floor - 1)))
 
 
 def power_at(n: int, floor: float, flip_share: float, loss: float = 0.0, level: float = LEVEL) -> float:
@@ -69,7 +69,7 @@ def rows_needed(floor: float, flip_share: float, power: float = POWER, level: fl
     return n
 
 
-def rows_needed_by_spread(floor: float, spread: float, n: int, power: float = POWER, level: float = LEVEL) -> int:
+def rows_needed_by_spread(floor: float, spread: float, n: int, power: float = POWER, level: float = LEVEL, at_stake: float = 1.0) -> int:
     """The same for a metric proven by bootstrap: rows (or groups), from the spread of the loss seen on n of them.
 
     The spread shrinks with the root of the rows; the bound must lie within the floor with probability `power`.
@@ -77,7 +77,7 @@ def rows_needed_by_spread(floor: float, spread: float, n: int, power: float = PO
     Raises OptionError where the floor is not within (0, 1).
     """
     needed = n * ((ndtri(level) + ndtri(power)) * spread / floor) ** 2 if floor > 0 else 0.0
-    return max(rows_at_zero_flips(floor, level), math.ceil(needed))
+    return max(rows_at_zero_flips(floor, level, at_stake), math.ceil(needed))
 
 
 def _crossing(low: int, floor: float, flip_share: float, power: float, level: float) -> int:

@@ -21,7 +21,8 @@ def provable(search: Search) -> tuple[float, dict[str, Any]]:
     floor = floor_share(search.options.floor, found.value)
     if search.options.folds:
         return floor, {}
-    least = rows_at_full_agreement(floor) if search.options.floor_agreement else rows_at_zero_flips(floor)
+    stake = task.at_stake(search.tuned, tune.only(task.target_columns))
+    least = rows_at_full_agreement(floor) if search.options.floor_agreement else rows_at_zero_flips(floor, at_stake=stake)
     if num_proof < least:
         raise DataError(
             f"{search.data.examples.name}: a floor of {search.options.floor} cannot be proven with {num_proof} proof {units}, "
@@ -62,5 +63,5 @@ def expected(search: Search, value: float, floor: float) -> tuple[int, str]:
         flips = max(1 - value, 1 / len(tune))
         return rows_needed(floor, flips, TOLD_POWER), f"{flips:.1%} flips"
     spread = float(resample(primary(task, search.tuned, listed), len(tune), seed=search.runtime.seed, groups=groups).std())
-    needed = rows_needed_by_spread(floor, spread, tune.units, TOLD_POWER)
+    needed = rows_needed_by_spread(floor, spread, tune.units, TOLD_POWER, at_stake=task.at_stake(search.tuned, listed))
     return needed, f"a standard error of {100 * spread:.2g} points on {tune.units:,} tune {'groups' if groups else 'rows'}"

@@ -93,6 +93,10 @@ class Language(Task):
     def score(self, predictions, examples):
         return self.scorer(predictions, examples)(numpy.arange(len(predictions)))
 
+    def at_stake(self, predictions, examples):
+        told = [p.value for p in predictions]
+        return max(each.right for each in told) / numpy.mean([each.tokens for each in told])
+
     def scorer(self, predictions, examples):
         counts = numpy.array([p.value for p in predictions], float)
         sized = bool(counts[:, 3].all())
