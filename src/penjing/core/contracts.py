@@ -292,7 +292,7 @@ class Task(ABC):
         return None
 
     def at_stake(self, predictions: Sequence[Prediction], examples: Sequence[Example]) -> float:
-        """The most of the primary metric that another model can lose on one of n rows, times n; 1 where a row is right or wrong."""
+        """What another model can lose of the primary metric on one of n rows, times n: 1 where a row is right or wrong."""
         return 1.0
 
     def scorer(self, predictions: Sequence[Prediction], examples: Sequence[Example]) -> "Callable[[numpy.ndarray], Mapping[str, float]]":
