@@ -144,14 +144,17 @@ def test_a_latency_is_a_time_or_a_share_of_what_the_parent_takes(most, fits):
     assert [c.latency_ms for c in _shapes.promising(shapes, 20.0, SimpleNamespace(options=options))] == fits
 
 
-def test_rivals_that_cannot_be_compared_in_time_give_way_to_one_as_wide_as_the_parent(tmp_path, runtime):
+def test_rivals_that_cannot_be_compared_in_time_give_way_to_the_largest_that_is_as_wide_as_the_parent(tmp_path, runtime):
     from types import SimpleNamespace
 
     clock = Clock(100, tmp_path)
     clock.pace = 10.0
     search = SimpleNamespace(options=SimpleNamespace(training=SimpleNamespace(epochs=8)), clock=clock, runtime=runtime)
-    narrow, wide = (_search.Candidate(str(words), (("distill", words),), work=1.0) for words in ({"hidden": 64}, {"layers": 2}))
-    assert _search.halve([narrow, wide], search) is wide and _search.halve([narrow], search) is narrow
+    narrow, short, wide = (
+        _search.Candidate(str(words), (("distill", words),), work=work)
+        for words, work in (({"hidden": 64}, 3.0), ({"layers": 1}, 1.0), ({"layers": 2}, 2.0))
+    )
+    assert _search.halve([narrow, short, wide], search) is wide and _search.halve([narrow], search) is narrow
 
 
 ENCODER = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}

@@ -4,6 +4,7 @@ Both are asked why they say what the parent says. Their scores are set side by s
 most important ones are the same. Two models that were trained alike but for the seed do not agree wholly either: that is the noise floor.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -26,6 +27,7 @@ from penjing.maths.faithfulness import overlap, rank_correlation
 from penjing.maths.intervals import bootstrap
 
 MOST_ROWS, MOST_COMPARED = 50, 200  # that are explained; whose distributions are compared
+MOST_S = 120.0  # after which no other row is explained: one of 400 tokens takes two models of a language 12 s
 TOP = 5  # units that count as the most important
 MOST_LISTED = 5  # rows with the least agreement
 
@@ -34,13 +36,14 @@ def reasons_kept(models: Sequence[Loaded], rows: Examples, runtime: Runtime) -> 
     """For the report: how far the reasons of two models agree, and the rows on which they agree least.
 
     models   parent and child; maybe a third, trained as the parent with another seed: how far the parent agrees with it is the noise floor
-    rows     evenly spread ones are asked about
+    rows     evenly spread ones are asked about, in an order drawn once, as far as the time for it goes
     """
     method = "integrated-gradients" if all(isinstance(each.model, torch.nn.Module) for each in models) else "occlusion"
-    chosen = rows.take([int(i) for i in spread(len(rows), min(MOST_ROWS, len(rows)))])
+    evenly = spread(len(rows), min(MOST_ROWS, len(rows)))
+    chosen = rows.take([int(i) for i in numpy.random.default_rng(0).permutation(evenly)])
     found = [*_explained(models, chosen, method, runtime)]
     pairs = [(i, one, scores) for i, one, scores in found if len({len(each) for each in scores}) == 1 and len(scores[0]) > 1]
-    facts: dict[str, Any] = {"method": method, "n": len(pairs), "asked": len(chosen), **_agreement([s[:2] for _, _, s in pairs], runtime)}
+    facts: dict[str, Any] = {"method": method, "n": len(pairs), "asked": len(found), **_agreement([s[:2] for _, _, s in pairs], runtime)}
     if models[2:]:
         facts["floor"] = {"other": str(models[2].base), **_agreement([[s[0], s[2]] for _, _, s in pairs], runtime)}
     least = sorted(pairs, key=lambda pair: rank_correlation(*pair[2][:2]))[:MOST_LISTED]
@@ -64,6 +67,7 @@ def _explained(models: Sequence[Loaded], rows: Examples, method: str, runtime: R
     for model in models:
         if isinstance(model.model, torch.nn.Module):
             model.model.requires_grad_(False)
+    until = time.perf_counter() + MOST_S
     with torch_threads(runtime.threads), progress("explaining", len(rows), runtime.quiet) as shown:
         for i, (question, prediction) in enumerate(zip(questions, said)):
             example, first, scores = task.answered(question, prediction.value), None, []
@@ -75,6 +79,8 @@ def _explained(models: Sequence[Loaded], rows: Examples, method: str, runtime: R
                 scores.append(module.apply(asked(model.model, model.task, one, model.processor), module.Options()).numpy())
             yield i, first, scores
             shown.step()
+            if time.perf_counter() > until:
+                return
 
 
 def _agreement(pairs: Sequence[Sequence[numpy.ndarray]], runtime: Runtime) -> dict[str, Measure]:

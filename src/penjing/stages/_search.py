@@ -231,7 +231,7 @@ def halve(level: list[Candidate], search: Search) -> Candidate:
         taken = sum(search.clock.foreseen(epochs, c.work) for c in level)
         if taken + search.clock.foreseen(search.options.training.epochs, level[0].work) > search.clock.left():
             wide = [c for c in level if not any(words.get("hidden") for _, words in c.steps)]  # the parent's tables and norms as they are
-            first = (wide or level)[0]
+            first = max(wide or level, key=lambda c: c.work)
             say(f"no time to compare {', '.join(c.name for c in level)}: {first.name} is taken", search.runtime.quiet)
             return first
         told = []
