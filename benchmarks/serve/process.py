@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from penjing.core.runtime import for_children
 from penjing.serve.started import Server
 
+QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 FOLDER, PORT = Path(__file__).parent, "PORT"
 LOOK_S = 0.05
 
@@ -72,7 +73,7 @@ class Peer(NamedTuple):
         command = [str(port) if word == PORT else word for word in self.command]
         alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"DO_NOT_TRACK": "1"}
         env = for_children() if self.with_us else alone
-        begun, process = time.perf_counter(), subprocess.Popen(command, env=env, start_new_session=True)
+        begun, process = time.perf_counter(), subprocess.Popen(command, env=env, start_new_session=True, **QUIET)
         try:
             while not _answers(port):
                 if process.poll() is not None:
@@ -94,21 +95,8 @@ def peers(model: Path, threads: int, programs: Mapping[str, str | None]) -> dict
         route = f"/v1/models/{name}/predict"
         found["penjing in Ray Serve"] = Peer((python, script("in_ray"), path, PORT, f"{threads}"), route, _inputs)
     if program := programs.get("infinity"):
-        words = (
-            "v2",
-            "--model-id",
-            path,
-            "--served-model-name",
-            name,
-            "--device",
-            "cpu",
-            "--engine",
-            "torch",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            PORT,
-        )
+        how = "--device cpu --engine torch --log-level error --host 127.0.0.1"
+        words = ["v2", "--model-id", path, "--served-model-name", name, *how.split(), "--port", PORT]
         found["infinity"] = Peer((program, *words), "/classify", partial(_input, name), with_us=False)
     return found
 
