@@ -25,7 +25,7 @@ from penjing.maths.flips import discordant
 from penjing.maths.proof import Verdict, judge_by_bootstrap, loss_spread, prove, screen, tango_upper
 from penjing.maths.sample_size import TOLD_POWER, power_at
 from penjing.stages._frame import prepare
-from penjing.tasks._language import USUAL
+from penjing.tasks._language import STAKED
 
 RUNS, TEXT_RUNS, COSTS, SHARED = 2000, 1000, [40, 30, 20, 10], 0.8
 SETTINGS = [(0.01, 0.03), (0.01, 0.06), (0.02, 0.03), (0.02, 0.06), (0.02, 0.12), (0.03, 0.06), (0.03, 0.12)]  # floor, flips
@@ -90,7 +90,7 @@ def _text_passes(rows: int, floor: float, loss: float, seed: int) -> bool:
     share = right * loss * tokens.sum() / (right * right).sum()  # of texts that are lost, so that the loss is the true one
     left = np.where(rng.random(rows) < share, 0, right)
     score = [lambda drawn, told=told: float(told[drawn].sum() / tokens[drawn].sum()) for told in (right, left)]
-    stake = float(np.quantile(right, USUAL) / tokens.mean())
+    stake = float(np.quantile(right, STAKED) / tokens.mean())
     return judge_by_bootstrap(*score, rows, floor, resamples=400, seed=seed, at_stake=stake).passed
 
 

@@ -163,6 +163,13 @@ def test_a_decoder_that_forgets_tokens_is_no_graph_that_writes(tokenizer):
     assert {entry.name for entry in graph.graph.input} == {"input_ids", "attention_mask"}
 
 
+def test_a_decoder_of_code_that_a_directory_brought_is_no_graph_that_writes(tokenizer):
+    own = type("OwnGPT2", (GPT2LMHeadModel,), {"__module__": "elsewhere"})
+    with quiet():
+        graph = export(own(gpt2().config).eval(), prompts(tokenizer, TEXTS).inputs, writes=True)
+    assert {entry.name for entry in graph.graph.input} == {"input_ids", "attention_mask"}
+
+
 def test_a_model_of_operations_that_no_graph_has_is_refused_in_three_parts(tokenizer):
     sizes = {"num_hidden_layers": 1, "hidden_size": 32, "num_attention_heads": 2, "num_key_value_heads": 2, "intermediate_size": 32}
     experts = MixtralForCausalLM(MixtralConfig(**sizes, num_local_experts=2, head_dim=16, **SAID)).eval()

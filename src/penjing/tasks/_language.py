@@ -39,7 +39,7 @@ class Told(NamedTuple):
     bytes: int
 
 
-USUAL = 0.95  # of the rows have no more at stake than is counted: with the most in its place one odd text would decide
+STAKED = 0.95  # of the rows have no more at stake than is counted: with the most in its place one odd text would decide
 
 
 class Language(Task):
@@ -98,7 +98,7 @@ class Language(Task):
 
     def at_stake(self, predictions, examples):
         right, tokens = zip(*((p.value.right, p.value.tokens) for p in predictions))
-        return numpy.quantile(right, USUAL) / numpy.mean(tokens)
+        return numpy.quantile(right, STAKED) / numpy.mean(tokens)
 
     def scorer(self, predictions, examples):
         counts = numpy.array([p.value for p in predictions], float)

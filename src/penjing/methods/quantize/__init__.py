@@ -7,10 +7,12 @@ apply(model, batches, settings, engine, out, reads) -> facts writes the artefact
 
 batches     rows to calibrate on, at least one; their targets are not read
 reads       which of the model's outputs the artefact gives, by their names in transformers
-facts       for the card: `engine`, `precision` as the engine's backend shall print it, `bits`, and what was left in fp32
+facts       for the card: `engine`, `precision` as the engine's backend shall print it, `bits`, and what was left in fp32;
+            `wide_sums`, whether only processors that add products of 8 bits in 32 may run it; `writes`, whether it can be asked token by
+            token
 
 The model is left as it was. The files are those that the backend opens, and need no code of penjing: their inputs keep the keywords of the
-model's forward. `apply` raises DataError without a batch, ModelError where the model does not fit the method, MissingExtra without the
+model's forward, beside which one that writes takes past_key_values.0.key and so on. `apply` raises DataError without a batch, ModelError where the model does not fit the method, MissingExtra without the
 engine's libraries.
 
 Of ENGINES = ("torch",), so that it is smaller on disk and in memory, also where it is larger than memory:

@@ -114,6 +114,8 @@ def _kept(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> list[torch
         return []
     if "position_ids" not in inspect.signature(model.forward).parameters:  # it counts tokens of its own, padding among them
         return []
+    if not type(model).__module__.startswith("transformers."):  # a graph shall write without code that its model brought
+        return []
     cache: Any = model(**inputs, use_cache=True).get("past_key_values")
     layers: list[Any] = cache.layers if type(cache) is DynamicCache else []
     if not all(type(layer) is DynamicLayer and layer.is_initialized for layer in layers):
