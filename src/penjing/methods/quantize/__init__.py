@@ -12,8 +12,8 @@ facts       for the card: `engine`, `precision` as the engine's backend shall pr
             token
 
 The model is left as it was. The files are those that the backend opens, and need no code of penjing: their inputs keep the keywords of the
-model's forward, beside which one that writes takes past_key_values.0.key and so on. `apply` raises DataError without a batch, ModelError where the model does not fit the method, MissingExtra without the
-engine's libraries.
+model's forward, beside which one that writes takes past_key_values.0.key and so on. `apply` raises DataError without a batch, ModelError
+where the model does not fit the method, MissingExtra without the engine's libraries.
 
 Of ENGINES = ("torch",), so that it is smaller on disk and in memory, also where it is larger than memory:
 
