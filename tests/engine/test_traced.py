@@ -1,6 +1,7 @@
 """A graph gives what its model gives, for any shape, or there is none."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from penjing.engine.traced import traced
 from tests.engine.test_dropping import FAMILIES as PUBLIC
 from tests.families.test_every_family import INPUTS, MEDIA, fresh
 
+alike = partial(torch.allclose, rtol=1e-4, atol=1e-5)
 UNTRACED = ("gpt", "llama", "mixtral")  # they give a cache beside logits
 
 
@@ -53,7 +55,7 @@ def test_a_graph_gives_the_logits_of_the_model_for_other_shapes_than_its_own(tex
     with torch.inference_mode():
         for lengths in [(1,), (2, 2), (30,), (9, 31, 4)]:
             found, true = graph(**texts(*lengths)), model(**texts(*lengths))
-            assert type(found) is type(true) and torch.equal(found.logits, true.logits)
+            assert type(found) is type(true) and alike(found.logits, true.logits)
 
 
 @pytest.mark.parametrize("odd", ["branch", "number", "nested"])
@@ -71,7 +73,7 @@ def test_a_backend_of_a_slow_model_stays_as_it_is(text_parent, monkeypatch):
     monkeypatch.undo()
     assert backend.trace(PROBES) and backend.threads == 1
     asked = texts(4, 6)
-    assert torch.equal(backend(**asked).logits, backend.model(**asked).logits)
+    assert alike(backend(**asked).logits, backend.model(**asked).logits)
     assert torch.isfinite(backend(input_ids=asked["input_ids"]).logits).all()  # of other names than the graph's
 
 
@@ -92,7 +94,7 @@ def test_a_graph_of_a_public_model_never_gives_anything_else(name):
     for lengths in [(1,), (4,), (2, 2), (15,), (9, 15, 4), (1, 13)]:
         inputs = asked_text(model, *lengths)
         with torch.inference_mode():
-            assert graph is None or torch.equal(graph(**inputs)[0], model(**inputs)[0]), lengths
+            assert graph is None or alike(graph(**inputs)[0], model(**inputs)[0]), lengths
 
 
 @pytest.mark.parametrize(("family", "media"), FIRST)
@@ -109,5 +111,5 @@ def test_a_graph_of_a_family_never_gives_anything_else(family, media):
     for shape in [(1, 1), (1, 12), (3, 5), (5, 15)]:
         each = inputs(*shape)
         with torch.inference_mode():
-            assert graph is None or torch.equal(graph(**each).logits, model(**each).logits), shape
+            assert graph is None or alike(graph(**each).logits, model(**each).logits), shape
     assert graph is not None or family in UNTRACED

@@ -1,8 +1,13 @@
 """A model's forward pass as a graph of operations, which runs without the interpreter: threads of a server then compute at once.
 
 MiniLM on single texts, 3 threads on 3 cores: 113 texts a second in eager mode, where they wait for one another, 226 as graphs.
+
+Linear layers are packed: their weights lie as oneDNN's kernels read them, which else would have to be put so in each call, for a few tokens
+as long as their product takes. MiniLM in a server on 4 cores at half load, a text: 16.5 ms in plain graphs, 11.3 in packed ones.
 """
 
+import copy
+import functools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,6 +15,38 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers.utils import ModelOutput
+
+ROUNDING = 1e-4, 1e-5  # relative, absolute: sums in another order
+_scripted = functools.cache(torch.jit.script)
+
+
+def _linear(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
+
+
+class _Packed(nn.Module):
+    """A linear layer of fp32 whose weights are packed."""
+
+    def __init__(self, layer: nn.Linear):
+        super().__init__()
+        self._linear = _scripted(_linear)  # as a trace cannot hold its list of scalars
+        self.register_buffer("packed", torch.ops.mkldnn._reorder_linear_weight(layer.weight, None))
+        self.bias = layer.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._linear(x, self.packed, self.bias)
+
+
+def _packed(model: nn.Module) -> nn.Module:
+    """The model with packed layers, sharing all else with it; itself where none can be packed."""
+    own = [*model.parameters(), *model.buffers()]
+    copied = copy.deepcopy(model, {id(tensor): tensor for tensor in own})
+    able = torch.backends.mkldnn.is_available()
+    for module in [*copied.modules()] if able else []:
+        for name, layer in module.named_children():
+            if type(layer) is nn.Linear and layer.weight.dtype == torch.float32:
+                setattr(module, name, _Packed(layer))
+    return copied
 
 
 class _Whole(nn.Module):
@@ -31,23 +68,23 @@ class _Whole(nn.Module):
 def traced(model: nn.Module, inputs: Sequence[Mapping[str, Tensor]]) -> Callable[..., Any] | None:
     """The forward pass of `model` for inputs of these names and any shape; None where a graph of it gives anything else, or there is none.
 
-    inputs   batches of several shapes: the graph is made of the first, and must give what the model gives for all, to the bit
+    inputs   batches of several shapes: the graph is made of the first, and must give what the model gives for all, up to rounding
     """
     names = [*inputs[0]]
-    whole = _Whole(model, names)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of branches that it takes for settled, which are looked for below
         try:
+            whole = _Whole(_packed(model), names)
             graph = torch.jit.trace(whole, (*inputs[0].values(),), check_trace=False)
 
             def forward(**given: Tensor) -> Any:
                 return whole.kind(**dict(zip(whole.gives, graph(*(given[name] for name in names)))))
 
-            same = all(_equal(forward(**each), model(**each)) for each in inputs)
+            same = all(_alike(forward(**each), model(**each)) for each in inputs)
         except Exception:  # whatever the code of a model does that no graph can hold
             return None
     return forward if same else None
 
 
-def _equal(found: Any, true: Any) -> bool:
-    return [*found] == [*true] and all(torch.equal(a, b) for a, b in zip(found.values(), true.values()))
+def _alike(found: Any, true: Any) -> bool:
+    return [*found] == [*true] and all(torch.allclose(a, b, *ROUNDING) for a, b in zip(found.values(), true.values()))
