@@ -17,24 +17,32 @@ from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
 ROUNDING = 1e-4, 1e-5  # relative, absolute: sums in another order
+FEW, STEP = (
+    128,
+    8,
+)  # tokens that packed weights are worth it for, and to a multiple of which they are padded: each number has its own kernel
 _scripted = functools.cache(torch.jit.script)
 
 
-def _linear(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
-    return torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
+def _linear(x: Tensor, packed: Tensor, weight: Tensor, bias: Tensor | None, few: int, step: int) -> Tensor:
+    count = x.numel() // x.size(-1)
+    if count > few:
+        return nn.functional.linear(x, weight, bias)
+    padded = nn.functional.pad(x.reshape(count, -1), [0, 0, 0, -count % step])
+    return torch.ops.mkldnn._linear_pointwise(padded, packed, bias, "none", [], "")[:count].reshape(x.shape[:-1] + (weight.size(0),))
 
 
 class _Packed(nn.Module):
-    """A linear layer of fp32 whose weights are packed."""
+    """A linear layer of fp32 whose weights are packed, beside themselves."""
 
     def __init__(self, layer: nn.Linear):
         super().__init__()
-        self._linear = _scripted(_linear)  # as a trace cannot hold its list of scalars
+        self._linear = _scripted(_linear)  # as a trace can hold neither the choice nor the list of scalars
         self.register_buffer("packed", torch.ops.mkldnn._reorder_linear_weight(layer.weight, None))
-        self.bias = layer.bias
+        self.weight, self.bias = layer.weight, layer.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._linear(x, self.packed, self.bias)
+        return self._linear(x, self.packed, self.weight, self.bias, FEW, STEP)
 
 
 def _packed(model: nn.Module) -> nn.Module:
