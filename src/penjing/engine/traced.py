@@ -29,7 +29,8 @@ def _linear(x: Tensor, packed: Tensor, weight: Tensor, bias: Tensor | None, few:
     if count > few:
         return nn.functional.linear(x, weight, bias)
     padded = nn.functional.pad(x.reshape(count, -1), [0, 0, 0, -count % step])
-    return torch.ops.mkldnn._linear_pointwise(padded, packed, bias, "none", [], "")[:count].reshape(x.shape[:-1] + (weight.size(0),))
+    found = torch.ops.mkldnn._linear_pointwise(padded, packed, bias, "none", [], "")[:count]
+    return found.reshape(x.shape[:-1] + weight.shape[:1])
 
 
 class _Packed(nn.Module):
@@ -37,7 +38,7 @@ class _Packed(nn.Module):
 
     def __init__(self, layer: nn.Linear):
         super().__init__()
-        self._linear = _scripted(_linear)  # as a trace can hold neither the choice nor the list of scalars
+        self._linear: Any = _scripted(_linear)  # as a trace can hold neither the choice nor the list of scalars
         self.register_buffer("packed", torch.ops.mkldnn._reorder_linear_weight(layer.weight, None))
         self.weight, self.bias = layer.weight, layer.bias
 
