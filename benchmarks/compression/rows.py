@@ -48,9 +48,11 @@ class Row:
 
 BUDGET = {"budget": "20m", "candidates": 2}
 MUON = {"optimizer": "muon", "learning_rate": 1e-3}
-STUDENT = {**BUDGET, **MUON, "candidates": 1, "epochs": 24, "recovery": "hidden", "dropout": 0.0, "embedding_bits": 4}
+STUDENT = {  # a step of muon takes as long as the passes of 32 rows, whatever the batch
+    **BUDGET, **MUON, "batch_rows": 64, "candidates": 1, "epochs": 24, "recovery": "hidden", "dropout": 0.0, "embedding_bits": 4,
+}  # fmt: skip
 ROWS = {
-    "tags": Row("ewt", "1.0", {**STUDENT, "max_bytes": "11.4MB", "max_latency": "18%"}, ("≥ 8×", "≥ 6×", "≥ 5×")),
+    "tags": Row("ewt", "1.0", {**STUDENT, "max_bytes": "11.4MB", "max_latency": "24%"}, ("≥ 8×", "≥ 6×", "≥ 5×")),
     "hotel": Row("hotel", "3.0", {**STUDENT, "max_latency": "18%"}, ("≥ 10×", "≥ 6×", "≥ 5×")),
     "cifar10": Row("cifar10", "1.0", {**BUDGET, **cifar10.WORDS, "epochs": 8}, ("≥ 10×", "≥ 6×", "≥ 6×")),
     "ptb": Row("ptb", "3%", {**BUDGET, **MUON, "learning_rate": 5e-3, "epochs": 6, "batch_rows": 16}, ("≥ 6×", "≥ 3×", "≥ 3×")),

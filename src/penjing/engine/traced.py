@@ -36,6 +36,10 @@ def _linear(x: Tensor, packed: Tensor, weight: Tensor, bias: Tensor | None, few:
 class _Packed(nn.Module):
     """A linear layer of fp32 whose weights are packed, beside themselves."""
 
+    packed: Tensor
+    weight: Tensor
+    bias: Tensor | None
+
     def __init__(self, layer: nn.Linear):
         super().__init__()
         self._linear: Any = _scripted(_linear)  # as a trace can hold neither the choice nor the list of scalars
