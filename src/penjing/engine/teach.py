@@ -58,7 +58,7 @@ def teach(
     hooks: list[Any] = []
     torch.manual_seed(runtime.seed)
     try:
-        precision = choose_precision(student.model, training, runtime)
+        precision = choose_precision(teacher.model, training, runtime)  # its own: a small student may be one that gains nothing by bf16
         loss = loss_by(teacher, student, method, settings, hooks, num_known, precision)
         asked = None if find(METHODS, method).WRITES else teacher.model  # what it has written is there before the first step
         return learn(student, loss, rows, data.role("tune"), training, runtime, out, zeros, asked)
@@ -91,6 +91,7 @@ def loss_by(
     """
     task = teacher.task
     teacher.model.requires_grad_(False)
+    teacher.model.to(memory_format=torch.channels_last)  # type: ignore[call-arg]  # a convolution is faster so
     parts = [anatomy(each.model) for each in (teacher, student)]
     stacks = tuple([*each.depth.values()] or [each.blocks] for each in parts)
     attention = tuple({block: found[:3] for block, found in zip(each.blocks, each.attention)} for each in parts)

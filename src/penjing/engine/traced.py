@@ -17,10 +17,7 @@ from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
 ROUNDING = 1e-4, 1e-5  # relative, absolute: sums in another order
-FEW, STEP = (
-    128,
-    8,
-)  # tokens that packed weights are worth it for, and to a multiple of which they are padded: each number has its own kernel
+FEW, STEP = 64, 16  # tokens that packed weights are worth it for, padded to a multiple: each number of them has its own kernel
 _scripted = functools.cache(torch.jit.script)
 
 
